@@ -1,0 +1,288 @@
+"""The one graph: a directed acyclic graph of vector nodes, and how a reading walks it.
+
+A closed loop, a controller, a plant or a Lyapunov function is a :class:`Graph`.  Every consumer is an
+*interpretation* (a reading): an object with one method per kind of node, handed to :func:`read`.
+
+Node kinds (``n`` is the node's size, arguments are indices of earlier nodes):
+
+==============  ==============================================================================================
+``input``       ``data = position`` among the graph's inputs
+``const``       ``data = ((lo, hi), ...)`` pairs of exact rationals; an unknown constant lies between them
+``affine``      ``data = Affine(W, b)``: ``y = W x + b``
+``add sub mul div min max``  two arguments of one size, elementwise
+``neg relu abs tanh sigmoid softplus sin cos exp log sqrt atan``  one argument, elementwise
+``leaky_relu``  ``data = alpha`` (exact rational, 0 <= alpha <= 1)
+``pow``         ``data = k`` (integer, 0 <= k <= 64)
+``take``        ``data = (i, ...)`` picks (and may repeat) entries
+``concat``      any number of arguments
+==============  ==============================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Interval = tuple[Fraction, Fraction]
+
+BINARY = frozenset({"add", "sub", "mul", "div", "min", "max"})
+UNARY = frozenset({"neg", "relu", "abs", "tanh", "sigmoid", "softplus", "sin", "cos", "exp", "log", "sqrt", "atan",
+                   "leaky_relu", "pow"})
+NONSMOOTH = frozenset({"relu", "abs", "leaky_relu", "min", "max"})
+MAX_NODES = 100_000
+MAX_POWER = 64
+
+
+class GraphError(ValueError):
+    """A graph that cannot be built: wrong sizes, unknown operator, or a number that is not finite."""
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    r"""Coefficients of :math:`y = W x + b` with exact meaning.
+
+    ``weight`` (k, m) and ``bias`` (k,) are float64.  If ``exact`` is None they *are* the coefficients; otherwise
+    ``exact = (W, b)`` holds the rational coefficients and ``weight_radius``, ``bias_radius`` bound the distance.
+    """
+
+    weight: Floats
+    bias: Floats
+    weight_radius: Floats | None = None
+    bias_radius: Floats | None = None
+    exact: tuple[tuple[tuple[Fraction, ...], ...], tuple[Fraction, ...]] | None = None
+
+    def rational(self) -> tuple[tuple[tuple[Fraction, ...], ...], tuple[Fraction, ...]]:
+        """Return ``(W, b)`` as exact rationals (a float64 is the dyadic rational that it is)."""
+        if self.exact is not None:
+            return self.exact
+        return (tuple(tuple(Fraction(float(w)) for w in row) for row in self.weight),
+                tuple(Fraction(float(c)) for c in self.bias))
+
+
+def affine_from_rational(weight: Sequence[Sequence[Fraction]], bias: Sequence[Fraction]) -> Affine:
+    """Make an :class:`Affine` from rational coefficients, float64 where exact, midpoint and radius elsewhere."""
+    exact = (tuple(tuple(row) for row in weight), tuple(bias))
+    try:
+        mid_w = np.array([[float(w) for w in row] for row in weight], dtype=np.float64).reshape(len(bias), -1)
+        mid_b = np.array([float(c) for c in bias], dtype=np.float64)
+    except OverflowError:
+        raise GraphError("a coefficient is too large for float64") from None
+    gap_w = np.array([[radius_of(w) for w in row] for row in weight], dtype=np.float64).reshape(mid_w.shape)
+    gap_b = np.array([radius_of(c) for c in bias], dtype=np.float64)
+    if not (gap_w.any() or gap_b.any()):
+        return Affine(mid_w, mid_b)
+    return Affine(mid_w, mid_b, gap_w, gap_b, exact)
+
+
+def radius_of(q: Fraction) -> float:
+    """Upper bound of ``|q - float(q)|``, zero when the float is exact."""
+    gap = abs(q - Fraction(float(q)))
+    return 0.0 if gap == 0 else float(np.nextafter(float(gap), np.inf))
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One vector node: operator, arguments (indices of earlier nodes), size, and the operator's data."""
+
+    op: str
+    args: tuple[int, ...]
+    size: int
+    data: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Nodes in topological order, the sizes of the inputs, and the indices of the output nodes."""
+
+    nodes: tuple[Node, ...]
+    input_sizes: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def is_smooth(self) -> bool:
+        """True when no node has a kink (then second derivatives exist wherever all values are finite)."""
+        return not any(node.op in NONSMOOTH for node in self.nodes)
+
+    def output_size(self, k: int = 0) -> int:
+        """Size of the k-th output."""
+        return self.nodes[self.outputs[k]].size
+
+
+class Builder:
+    """Builds a :class:`Graph` node by node; each method checks sizes and returns the node's index.
+
+    Structurally equal nodes are shared, so a sub-term is evaluated once.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: list[Node] = []
+        self._input_sizes: list[int] = []
+        self._known: dict[Any, int] = {}
+
+    def size(self, index: int) -> int:
+        """Size of a node already added."""
+        return self._nodes[index].size
+
+    def _append(self, op: str, args: tuple[int, ...], size: int, data: Any = None, key: Any = None) -> int:
+        if not all(0 <= a < len(self._nodes) for a in args):
+            raise GraphError(f"{op}: argument refers to a node that does not exist")
+        if len(self._nodes) >= MAX_NODES:
+            raise GraphError(f"more than {MAX_NODES} nodes")
+        if not size >= 1:
+            raise GraphError(f"{op}: empty vector")
+        if key is not None and (found := self._known.get((op, args, key))) is not None:
+            return found
+        self._nodes.append(Node(op, args, size, data))
+        if key is not None:
+            self._known[(op, args, key)] = len(self._nodes) - 1
+        return len(self._nodes) - 1
+
+    def input(self, size: int) -> int:
+        """Add the next input vector."""
+        self._input_sizes.append(size)
+        return self._append("input", (), size, len(self._input_sizes) - 1)
+
+    def const(self, values: Sequence[Fraction | Interval]) -> int:
+        """Add a constant vector of rationals, or of pairs (lo, hi) for unknown constants."""
+        data = tuple(v if isinstance(v, tuple) else (v, v) for v in values)
+        if not all(lo <= hi for lo, hi in data):
+            raise GraphError("const: an interval has lo > hi")
+        return self._append("const", (), len(data), data, data)
+
+    def affine(self, x: int, data: Affine) -> int:
+        """Add ``W x + b``."""
+        if data.weight.ndim != 2 or data.weight.shape != (data.bias.shape[0], self.size(x)):
+            raise GraphError(f"affine: weight {data.weight.shape} does not fit bias {data.bias.shape} and input {self.size(x)}")
+        if not (np.isfinite(data.weight).all() and np.isfinite(data.bias).all()):
+            raise GraphError("affine: a weight is NaN or infinite")
+        return self._append("affine", (x,), data.bias.shape[0], data)
+
+    def binary(self, op: str, a: int, b: int) -> int:
+        """Add an elementwise operation of two vectors of one size (a vector of size 1 is repeated)."""
+        if op not in BINARY:
+            raise GraphError(f"unknown operator {op!r}")
+        n = max(self.size(a), self.size(b))
+        a, b = (v if self.size(v) == n else self.take(v, (0,) * n) if self.size(v) == 1 else -1 for v in (a, b))
+        if a < 0 or b < 0:
+            raise GraphError(f"{op}: sizes differ")
+        return self._append(op, (a, b), n, None, ())
+
+    def unary(self, op: str, a: int, data: Any = None) -> int:
+        """Add an elementwise function; ``data`` is alpha of ``leaky_relu`` (rational) or k of ``pow``."""
+        if op not in UNARY:
+            raise GraphError(f"unknown operator {op!r}")
+        if op == "pow" and not (isinstance(data, int) and 0 <= data <= MAX_POWER):
+            raise GraphError(f"pow: exponent {data!r} is not an integer between 0 and {MAX_POWER}")
+        if op == "leaky_relu" and not (isinstance(data, Fraction) and 0 <= data <= 1):
+            raise GraphError("leaky_relu: alpha is not between 0 and 1")
+        if op not in ("pow", "leaky_relu") and data is not None:
+            raise GraphError(f"{op}: takes no parameter")
+        return self._append(op, (a,), self.size(a), data, (data,))
+
+    def take(self, a: int, index: Sequence[int]) -> int:
+        """Pick entries by non-negative index, repeats allowed."""
+        index = tuple(index)
+        if not all(0 <= i < self.size(a) for i in index):
+            raise GraphError("take: index outside the vector")
+        if index == tuple(range(self.size(a))):
+            return a
+        return self._append("take", (a,), len(index), index, index)
+
+    def concat(self, args: Sequence[int]) -> int:
+        """Join vectors end to end."""
+        args = tuple(args)
+        if len(args) == 1:
+            return args[0]
+        return self._append("concat", args, sum(self.size(a) for a in args), None, ())
+
+    def clip(self, x: int, lo: Sequence[Fraction | Interval | None], hi: Sequence[Fraction | Interval | None]) -> int:
+        """Add ``min(max(x, lo), hi)`` entry by entry; ``None`` leaves that side free."""
+        parts = []
+        for i, (low, high) in enumerate(zip(lo, hi, strict=True)):
+            part = self.take(x, (i,))
+            part = part if low is None else self.binary("max", part, self.const([low]))
+            parts.append(part if high is None else self.binary("min", part, self.const([high])))
+        return self.concat(parts)
+
+    def inline(self, graph: Graph, inputs: Sequence[int]) -> list[int]:
+        """Copy ``graph`` with its inputs bound to nodes of this builder; return the indices of its outputs."""
+        if tuple(self.size(i) for i in inputs) != graph.input_sizes:
+            raise GraphError(f"inputs of sizes {[self.size(i) for i in inputs]} where {list(graph.input_sizes)} are expected")
+        at: list[int] = []
+        for node in graph.nodes:
+            args = tuple(at[a] for a in node.args)
+            if node.op == "input":
+                at.append(inputs[node.data])
+            elif node.op == "affine":
+                at.append(self._append("affine", args, node.size, node.data))
+            else:
+                at.append(self._append(node.op, args, node.size, node.data, node.data if node.data is not None else ()))
+        return [at[k] for k in graph.outputs]
+
+    def build(self, outputs: Sequence[int]) -> Graph:
+        """Return the graph of the nodes on which ``outputs`` depend (every input is kept)."""
+        needed = set(outputs)
+        for i in range(len(self._nodes) - 1, -1, -1):
+            if i in needed:
+                needed.update(self._nodes[i].args)
+        keep = [i for i, node in enumerate(self._nodes) if i in needed or node.op == "input"]
+        new = {old: k for k, old in enumerate(keep)}
+        nodes = tuple(Node(n.op, tuple(new[a] for a in n.args), n.size, n.data) for n in (self._nodes[i] for i in keep))
+        return Graph(nodes, tuple(self._input_sizes), tuple(new[o] for o in outputs))
+
+
+class Reading(Protocol):
+    """What an interpretation of the graph offers: one method per kind of node."""
+
+    def const(self, node: Node) -> Any:
+        """A constant."""
+
+    def affine(self, node: Node, x: Any) -> Any:
+        """``W x + b``."""
+
+    def unary(self, node: Node, x: Any) -> Any:
+        """An elementwise function."""
+
+    def binary(self, node: Node, a: Any, b: Any) -> Any:
+        """An elementwise operation of two vectors."""
+
+    def take(self, node: Node, x: Any) -> Any:
+        """A selection."""
+
+    def concat(self, node: Node, parts: Sequence[Any]) -> Any:
+        """A concatenation."""
+
+
+def read(graph: Graph, reading: Reading, inputs: Sequence[Any]) -> list[Any]:
+    """Interpret ``graph``: walk the nodes once in order and return the outputs' values.
+
+    Values whose last use has passed are dropped, so memory stays that of the widest cut.
+    """
+    last = {a: i for i, node in enumerate(graph.nodes) for a in node.args}
+    last.update(dict.fromkeys(graph.outputs, len(graph.nodes)))
+    value: dict[int, Any] = {}
+    for i, node in enumerate(graph.nodes):
+        if node.op == "input":
+            value[i] = inputs[node.data]
+        elif node.op == "const":
+            value[i] = reading.const(node)
+        elif node.op == "affine":
+            value[i] = reading.affine(node, value[node.args[0]])
+        elif node.op == "take":
+            value[i] = reading.take(node, value[node.args[0]])
+        elif node.op == "concat":
+            value[i] = reading.concat(node, [value[a] for a in node.args])
+        elif node.op in BINARY:
+            value[i] = reading.binary(node, value[node.args[0]], value[node.args[1]])
+        else:
+            value[i] = reading.unary(node, value[node.args[0]])
+        for a in set(node.args):
+            if last[a] == i:
+                del value[a]
+    return [value[o] for o in graph.outputs]
