@@ -1,0 +1,58 @@
+# Everything on a fresh clone: Python 3.11 or newer, make, and a package index; nothing by hand.
+#   make demo    the base install (no torch, no solver) and examples/demo.py
+#   make test    the development install and the test suite
+#   make check   ruff, mypy --strict on the kernel, import contracts, docstrings and house rules
+#   make bench   the benchmarks, ratios against named peers in the same run
+
+PYTHON ?= $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+# The matrices here are small: BLAS threads only get in each other's way.
+export OPENBLAS_NUM_THREADS := 1
+export OMP_NUM_THREADS := 1
+export MPLBACKEND := Agg
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check bench clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(VENV)/.made:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "certctl needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+# Editable, so that one environment serves demo, tests and checks and never holds a stale copy of the sources.
+$(VENV)/.base: $(VENV)/.made setup.cfg pyproject.toml constraints.txt
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made setup.cfg pyproject.toml constraints.txt
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.base
+
+demo: $(VENV)/.base
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -q
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy verifiers/kernel
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tests/repository.py
+	$(BIN)/python -m pytest -q tests/test_docstrings.py tests/test_house.py
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find systems verifiers certctl tests examples benchmarks paper_figs -name __pycache__ -prune -exec rm -rf {} +
