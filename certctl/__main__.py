@@ -1,0 +1,6 @@
+"""``python -m certctl`` is the command line."""
+
+from certctl.cli import main
+
+if __name__ == "__main__":
+    main()

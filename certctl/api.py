@@ -1,0 +1,89 @@
+"""``load_deployable``: the one way from a bundle to bytes that may run."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from verifiers.kernel.check import Receipt
+
+MAX_CONTROLLER = 1 << 30
+
+
+class NotDeployable(Exception):
+    """The controller may not run.
+
+    Attributes
+    ----------
+    code : str
+        Why, a name that ``certctl explain`` knows.
+    message : str
+        One sentence with the place.
+    receipt : Receipt or None
+        The kernel's receipt, when it got that far.
+    """
+
+    def __init__(self, code: str, message: str, receipt: Receipt | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code, self.message, self.receipt = code, message, receipt
+
+
+@dataclass(frozen=True)
+class Deployable:
+    """A controller that the kernel accepted just now: its bytes, their sha256, and the receipt."""
+
+    controller: bytes
+    sha256: str
+    receipt: Receipt
+
+
+def load_deployable(bundle: str | Path, requirement: str | Path) -> Deployable:
+    """Run the kernel on a bundle against *your* requirement and return the very bytes that it accepted.
+
+    Parameters
+    ----------
+    bundle : path
+        Bundle directory.
+    requirement : path
+        The requirement that you keep; the copy inside the bundle is never used.
+
+    Returns
+    -------
+    Deployable
+        Load the model from ``.controller`` (for example ``onnxruntime.InferenceSession(deployable.controller)``), not from the file.
+
+    Raises
+    ------
+    NotDeployable
+        Whenever the kernel does not accept, and when the file no longer has the accepted sha256.
+
+    Notes
+    -----
+    Soundness: the kernel hashes the bytes that it parses and reports their sha256.  Bytes are returned only when they have that sha256,
+    so a file swapped between check and load (T17) is refused, and no stored flag, receipt or report is read (T20, T21).
+    """
+    from verifiers.kernel.check import check
+
+    bundle, requirement = Path(bundle), Path(requirement)
+    receipt = check(bundle, requirement)
+    if receipt.outcome != "ACCEPTED":
+        raise NotDeployable(receipt.code or "INTERNAL", f"{receipt.at}: {receipt.message}", receipt)
+    if receipt.requirement_source != "given" or receipt.controller_sha256 is None:
+        raise NotDeployable("INTERNAL", "the kernel accepted without the given requirement or without a controller", receipt)
+    return Deployable(controller_bytes(bundle, receipt.controller_sha256, receipt), receipt.controller_sha256, receipt)
+
+
+def controller_bytes(bundle: Path, sha256: str, receipt: Receipt | None = None) -> bytes:
+    """Read the bundle's controller once and hand it on only when it has the sha256 that the kernel reported."""
+    path = bundle / "controller.onnx"
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CONTROLLER + 1)
+    except OSError as error:
+        raise NotDeployable("MISSING_FILE", f"{path} cannot be read: {error.strerror or error}", receipt) from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise NotDeployable("CONTROLLER_MISMATCH", f"{path} changed after the kernel read it", receipt)
+    return data

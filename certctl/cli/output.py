@@ -1,0 +1,138 @@
+"""How results are printed: the contract's last line, the JSON object, and the few lines above it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from decimal import ROUND_FLOOR, Context, Decimal
+from enum import Enum
+from fractions import Fraction
+from typing import Any
+
+import typer
+
+from certctl.result import Result, to_json
+
+
+class OutputFormat(str, Enum):
+    """Formats of ``--output-format``."""
+
+    text = "text"
+    json = "json"
+    junit = "junit"
+    sarif = "sarif"
+    github = "github"
+    markdown = "markdown"
+
+
+_READY = (OutputFormat.text, OutputFormat.json)
+
+
+class UsageError(Exception):
+    """A wrong call: one sentence for stderr, exit 2."""
+
+
+def ready(chosen: OutputFormat) -> OutputFormat:
+    """Return the format, or say that it is not there yet."""
+    if chosen not in _READY:
+        raise UsageError(f"--output-format {chosen.value} comes in a later version; use text or json")
+    return chosen
+
+
+def clean(text: object) -> str:
+    r"""Make a text safe for a terminal line: control and other unprintable characters become ``\xNN``, so nobody's file name forges a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+
+
+def word(text: object) -> str:
+    """One word of the last line: as it is, or quoted when it has blanks or quotes; ``-`` when absent."""
+    plain = "-" if text is None or text == "" else clean(text)
+    return json.dumps(plain, ensure_ascii=False) if any(c in ' "\'=' for c in plain) else plain
+
+
+def round_down(value: float, digits: int = 5) -> str:
+    """Write a lower bound with some significant digits, never rounded up."""
+    if not value > 0:
+        return "0"
+    short = Context(prec=digits, rounding=ROUND_FLOOR).create_decimal(Decimal(value))
+    return format(short.normalize(), "f") if Decimal("1e-4") <= short < Decimal("1e9") else format(short.normalize(), "e")
+
+
+def exact_level(text: object) -> str:
+    """Write a level exactly: as a short decimal where it has one, else as the rational that it is."""
+    try:
+        value = Fraction(str(text))
+    except (ValueError, ZeroDivisionError):
+        return clean(text)
+    with_digits = Context(prec=17).divide(Decimal(value.numerator), Decimal(value.denominator))
+    return format(with_digits.normalize(), "f") if Fraction(with_digits) == value and abs(value) < 10**12 else str(value)
+
+
+def last_line(result: Result) -> str:
+    """Return the contract's line: ``PROVED NAME PROPERTY level=…`` or ``… code=… at=…``."""
+    head = f"{result.outcome} {word(result.name)} {word(result.property)}"
+    if not result.is_proved:
+        return f"{head} code={word(result.code)} at={word(result.at)}"
+    region = result.region or {}
+    claimed = f"{region.get('function') or 'V'}<={exact_level(region.get('level'))}" if region.get("level") is not None else "-"
+    volume = round_down(float(region.get("volume_lower_bound") or 0.0))
+    quoted = json.dumps(clean(claimed), ensure_ascii=False)
+    return f"{head} level={word(result.level)} region={quoted} volume>={volume} search={result.search_s:.1f}s check={result.check_s:.1f}s"
+
+
+def say(text: str) -> None:
+    """Write a line of progress or explanation to stderr."""
+    typer.echo(clean(text), err=True)
+
+
+def fields(pairs: Iterable[tuple[str, object]]) -> None:
+    """Print aligned ``key  value`` lines to stdout, leaving out absent values."""
+    present = [(key, clean(value)) for key, value in pairs if value not in (None, "")]
+    width = max((len(key) for key, _ in present), default=0)
+    for key, value in present:
+        typer.echo(f"{key:<{width}}  {value}")
+
+
+def dump(value: Any) -> None:
+    """Print one strict JSON object to stdout."""
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def emit(result: Result, chosen: OutputFormat) -> None:
+    """Print one result: the JSON object, or text whose last line is the contract's."""
+    if chosen is OutputFormat.json:
+        dump(to_json(result))
+        return
+    fields(summary(result))
+    typer.echo(last_line(result))
+    sys.stdout.flush()
+
+
+def summary(result: Result) -> list[tuple[str, object]]:
+    """What text output says above the last line."""
+    pairs: list[tuple[str, object]] = [("bundle", result.bundle), ("digest", result.bundle_digest), ("controller", _sha(result.controller_sha256))]
+    if result.equilibrium is not None:
+        pairs.append(("equilibrium", box_text(result.equilibrium)))
+    if result.is_proved:
+        pairs.append(("obligations", f"{len(result.obligations)} proved, {result.leaves} leaves"))
+    if result.counterexample is not None:
+        pairs += [("witness", "x = " + vector_text(result.counterexample["x"])), ("why", result.counterexample.get("why"))]
+    if not result.is_proved:
+        pairs.append(("reason", result.message))
+    return pairs
+
+
+def vector_text(values: Iterable[Any]) -> str:
+    """A point in brackets, shortest digits that read back."""
+    return "[" + ", ".join(f"{float(v)!r}" for v in values) + "]"
+
+
+def box_text(box: Mapping[str, Any]) -> str:
+    """A tiny box as centre and half-width per coordinate."""
+    parts = [f"{(lo + hi) / 2:.6g} ± {(hi - lo) / 2:.1e}" for lo, hi in zip(box["lo"], box["hi"], strict=True)]
+    return "[" + ", ".join(parts) + "]"
+
+
+def _sha(digest: str | None) -> str | None:
+    return None if digest is None else f"sha256:{digest.removeprefix('sha256:')}"
