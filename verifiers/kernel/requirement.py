@@ -1,0 +1,299 @@
+"""requirement.toml: what a person demands of a closed loop, complete and without contradiction."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar
+
+from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.rational import parse
+from verifiers.kernel.strict import Types, take
+
+T = TypeVar("T")
+Vector = tuple[Fraction, ...]
+PROPERTIES = ("asymptotic_stability_roa", "exponential_stability_roa", "practical_stability", "forward_invariance")
+PLANNED = ("lipschitz_bound", "imitation_iss", "pwa_equivalence", "hybrid_roa", "decide")
+LEVELS = ("L0", "L1", "L2", "L3")
+METHODS = ("euler", "midpoint", "rk4", "zoh")
+MAX_BYTES, MAX_LINE = 1 << 16, 1 << 12  # tomllib takes cubic time in the length of a dotted key
+_EXPONENT = re.compile(r"([^eE]*)[eE]([+-]?[0-9]{1,2})", re.ASCII)
+
+
+class _Float(str):
+    """The text of a TOML float, told apart from a quoted string."""
+
+
+_NUMBER = (str, int, _Float)
+
+
+@dataclass(frozen=True)
+class Box:
+    """The closed box ``lo <= x <= hi``, in the plant's units and order of states; ``lo < hi`` in every coordinate."""
+
+    lo: Vector
+    hi: Vector
+
+    def holds(self, other: Box) -> bool:
+        """True when ``other`` lies in this box."""
+        return all(a <= c and d <= b for a, b, c, d in zip(self.lo, self.hi, other.lo, other.hi, strict=True))
+
+    def meets(self, other: Box) -> bool:
+        """True when the interiors intersect."""
+        return all(a < d and c < b for a, b, c, d in zip(self.lo, self.hi, other.lo, other.hi, strict=True))
+
+    def surrounds(self, x: Vector) -> bool:
+        """True when the point ``x`` lies in the interior."""
+        return all(a < v < b for a, v, b in zip(self.lo, x, self.hi, strict=True))
+
+    def volume(self) -> Fraction:
+        """Product of the widths."""
+        return math.prod((b - a for a, b in zip(self.lo, self.hi, strict=True)), start=Fraction(1))
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Everything that a requirement demands; absent things are None.
+
+    Attributes
+    ----------
+    plant, plant_sha256 : str, str or None
+        Name of a shipped plant (then no digest), or path of the user's plant.json relative to the requirement, with its sha256.
+    controller, lyapunov : str or None
+        Paths relative to the requirement's folder (a plant without inputs has no controller).  The paths of an embedded copy are
+        never opened.
+    time, dt, method : str, Fraction or None (s), str or None
+        Both None in continuous time.  In discrete time ``method`` None means that the plant itself is a discrete map (a
+        continuous one must then be refused); only then may ``dt`` be None, for a map without a sampling time.
+    parameters : dict
+        Name to exact ``(lo, hi)``; an unknown constant between them where they differ.
+    equilibrium, tolerance : tuple or None
+        Where the loop shall rest (the plant's equilibrium when None), and how far off it may be per state (1e-6 of the
+        domain's half-widths when None).
+    level : Fraction or None
+        The level that must be proved exactly; None leaves it to the prover (``"max"`` or left out).
+    contains, min_radius, min_volume : Box, Fraction, Fraction, each or None
+        What the region must contain: a box, a Euclidean ball around the equilibrium; and the least volume.
+    rate : Fraction or None
+        V' <= -rate V (1/s), or V+ <= (1 - rate) V per step.
+    target, safe : Box or None
+        The set to reach and stay in (practical stability); the box that the region must not leave.
+    minimum : str
+        Least evidence level, "L0" to "L3".
+    hints : dict
+        The [prover] table as given; the kernel never reads it.
+    """
+
+    name: str
+    sha256: str
+    property: str
+    plant: str
+    plant_sha256: str | None
+    controller: str | None
+    lyapunov: str | None
+    time: str
+    dt: Fraction | None
+    method: str | None
+    saturation: str
+    parameters: dict[str, tuple[Fraction, Fraction]]
+    domain: Box
+    equilibrium: Vector | None
+    tolerance: Vector | None
+    level: Fraction | None
+    contains: Box | None
+    min_radius: Fraction | None
+    min_volume: Fraction | None
+    rate: Fraction | None
+    target: Box | None
+    safe: Box | None
+    minimum: str
+    hints: dict[str, Any]
+
+
+def requirement_name(path: Path) -> str:
+    """NAME of a requirement file: the prefix of ``NAME.requirement.toml``, or the folder's name for ``requirement.toml``.
+
+    The embedded copy ``NAME.cert/requirement.toml`` is called NAME too.  Characters that could forge a line of output become ``_``.
+    """
+    path = Path(os.path.abspath(path))
+    stem, folder = path.name.removesuffix("requirement.toml"), path.parent
+    if stem == path.name or (stem and not (stem.endswith(".") and len(stem) > 1)):
+        raise Refusal(Code.BAD_REQUIREMENT, path.name, "a requirement file is called requirement.toml or NAME.requirement.toml; rename it")
+    if folder.suffix == ".cert":
+        folder = folder.parent if folder.stem == "requirement" else folder.with_suffix("")
+    return re.sub(r"[^\w.+-]", "_", stem[:-1] or folder.name or "requirement")
+
+
+def read_requirement(data: bytes, name: str) -> Requirement:
+    """Read the bytes of a requirement.
+
+    Raises
+    ------
+    Refusal
+        ``BAD_REQUIREMENT``, ``BAD_NUMBER``, ``BAD_SHAPE``, ``BAD_PARAMETER`` or ``UNSAFE_PATH`` at the key;
+        ``EQUILIBRIUM_OUTSIDE_DOMAIN``, ``TOO_LARGE``; ``UNSUPPORTED`` for a property without kernel rules.
+    """
+    if not (len(data) <= MAX_BYTES and max(map(len, data.split(b"\n"))) <= MAX_LINE):
+        raise Refusal(Code.TOO_LARGE, name, f"a requirement has at most {MAX_BYTES} bytes, and {MAX_LINE} in a line; shorten it")
+    try:
+        table = tomllib.loads(data.decode("utf-8"), parse_float=_Float)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(Code.BAD_REQUIREMENT, name, f"this is not UTF-8 TOML: {error}") from None
+    top = _fields(table, "", {"property": str, "plant": (str, dict), "time": str, "domain": dict, "region": dict},
+                  {"controller": str, "lyapunov": str, "dt": _NUMBER, "method": str, "saturation": str, "parameters": dict, "equilibrium": dict,
+                   "decrease": dict, "target": dict, "safe": dict, "prover": dict, "evidence": dict})
+    region = _fields(top["region"], "region", {}, {"level": _NUMBER, "contains": dict, "min_radius": _NUMBER, "min_volume": _NUMBER})
+    rest = _fields(top["equilibrium"] or {}, "equilibrium", {}, {"x": list, "tolerance": list})
+    decrease = _fields(top["decrease"], "decrease", {"rate": _NUMBER}) if top["decrease"] is not None else {"rate": None}
+    evidence = _fields(top["evidence"] or {}, "evidence", {}, {"minimum": str})
+    hints = _fields(top["prover"] or {}, "prover", {}, dict.fromkeys(("method", "degree", "stages"), (str, int, list, dict, bool, _Float)))
+    plant, plant_sha256 = _plant(top["plant"])
+    domain = _box(top["domain"], "domain")
+    n = len(domain.lo)
+    found = Requirement(
+        name=name, sha256=hashlib.sha256(data).hexdigest(), property=_property(top["property"]), plant=plant, plant_sha256=plant_sha256,
+        controller=_if(top["controller"], _path, "controller"), lyapunov=_if(top["lyapunov"], _path, "lyapunov"),
+        time=_one_of(top["time"], "time", ("continuous", "discrete")), dt=_if(top["dt"], _positive, "dt"),
+        method=_if(top["method"], _one_of, "method", METHODS),
+        saturation=_one_of(_or(top["saturation"], "clip"), "saturation", ("clip", "forbid")),
+        parameters={key: _pair(key, value) for key, value in (top["parameters"] or {}).items()},
+        domain=domain, equilibrium=_if(rest["x"], _vector, "equilibrium.x", n),
+        tolerance=_if(rest["tolerance"], _vector, "equilibrium.tolerance", n),
+        level=_if(None if region["level"] == "max" else region["level"], _number, "region.level"),
+        contains=_if(region["contains"], _box, "region.contains", n), rate=_if(decrease["rate"], _positive, "decrease.rate"),
+        min_radius=_if(region["min_radius"], _positive, "region.min_radius"), min_volume=_if(region["min_volume"], _positive, "region.min_volume"),
+        target=_if(top["target"], _box, "target", n), safe=_if(top["safe"], _box, "safe", n),
+        minimum=_one_of(_or(evidence["minimum"], "L2"), "evidence.minimum", LEVELS),
+        hints={key: value for key, value in hints.items() if value is not None})
+    for holds, at, sentence in _consistency(found):
+        if not holds:
+            raise _bad(at, sentence)
+    if found.equilibrium is not None and not domain.surrounds(found.equilibrium):
+        raise Refusal(Code.EQUILIBRIUM_OUTSIDE_DOMAIN, "equilibrium.x", "this is not in the interior of [domain]; enlarge [domain] or correct it")
+    return found
+
+
+def _consistency(r: Requirement) -> Iterator[tuple[bool, str, str]]:
+    """Yield ``(holds, key, sentence otherwise)`` for what the fields must fulfil together."""
+    discrete, exponential, practical = r.time == "discrete", r.property == "exponential_stability_roa", r.property == "practical_stability"
+    yield discrete or r.dt is None, "dt", 'a time step belongs to discrete time; write time = "discrete" or remove dt'
+    yield discrete or r.method is None, "method", 'a discretisation belongs to discrete time; write time = "discrete" or remove method'
+    yield r.method is None or r.dt is not None, "dt", 'a discretisation needs the time step; add for example dt = "1/20"'
+    yield not exponential or r.rate is not None, "decrease.rate", "exponential_stability_roa needs a rate; add [decrease] rate"
+    yield exponential or r.rate is None, "decrease.rate", "a rate belongs to exponential_stability_roa; change property or remove [decrease]"
+    yield not discrete or r.rate is None or r.rate < 1, "decrease.rate", "in discrete time V+ <= (1 - rate) V needs a rate below 1"
+    yield not practical or r.target is not None, "target", "practical_stability needs the set to reach and stay in; add [target] lo, hi"
+    yield practical or r.target is None, "target", "a target belongs to practical_stability; change property or remove [target]"
+    yield (any(v is not None for v in (r.contains, r.min_radius, r.min_volume)) or (r.level is not None and r.lyapunov is not None), "region",
+           "nothing is demanded of the region; add contains, min_radius, min_volume, or the numeric level of a named lyapunov function")
+    yield not exponential or r.level is None or r.level > 0, "region.level", "the level of a function with an exponential rate must be positive"
+    yield r.tolerance is None or min(r.tolerance) > 0, "equilibrium.tolerance", "a tolerance must be positive; write for example 1/100000"
+    yield r.contains is None or r.domain.holds(r.contains), "region.contains", "this box is not inside [domain]; shrink it or enlarge [domain]"
+    yield (r.min_radius is None or 2 * r.min_radius <= min(b - a for a, b in zip(r.domain.lo, r.domain.hi, strict=True)), "region.min_radius",
+           "a ball of this radius does not fit into [domain]; ask for less")
+    yield r.min_volume is None or r.min_volume <= r.domain.volume(), "region.min_volume", "[domain] has less volume; ask for less or enlarge it"
+    yield r.target is None or r.domain.meets(r.target), "target", "the target lies outside [domain]; shift one of them"
+    yield r.target is None or not r.target.holds(r.domain), "target", "the target covers all of [domain], so nothing is demanded; shrink it"
+    yield r.safe is None or r.domain.meets(r.safe), "safe", "the box [safe] lies outside [domain]; shift one of them"
+    yield r.safe is None or r.contains is None or r.safe.holds(r.contains), "safe", "region.contains leaves this box; shrink it or enlarge [safe]"
+    yield (r.safe is None or r.equilibrium is None or r.property not in PROPERTIES[:2] or r.safe.surrounds(r.equilibrium), "safe",
+           "the equilibrium is not in the interior of the box [safe]; enlarge [safe]")
+
+
+def _bad(at: str, sentence: str) -> Refusal:
+    return Refusal(Code.BAD_REQUIREMENT, at, sentence)
+
+
+def _fields(table: object, at: str, required: Mapping[str, Types], optional: Mapping[str, Types] | None = None) -> dict[str, Any]:
+    return take(table, at, required, optional or {}, Code.BAD_REQUIREMENT)
+
+
+def _if(value: Any, reader: Callable[..., T], *args: Any) -> T | None:
+    return None if value is None else reader(value, *args)
+
+
+def _or(value: Any, default: str) -> Any:
+    return default if value is None else value
+
+
+def _one_of(text: str, at: str, words: Sequence[str]) -> str:
+    if text not in words:
+        raise _bad(at, f"{text[:60]!a} is none of {', '.join(words)}")
+    return text
+
+
+def _property(text: str) -> str:
+    if text in PLANNED:
+        raise Refusal(Code.UNSUPPORTED, "property", f"the kernel has no rules for {text} yet; it proves {', '.join(PROPERTIES)}")
+    return _one_of(text, "property", PROPERTIES)
+
+
+def _path(text: str, at: str) -> str:
+    if not (text and text.isprintable() and "\\" not in text):
+        raise Refusal(Code.UNSAFE_PATH, at, "a path is not empty and has neither backslashes nor control characters; write it with /")
+    return text
+
+
+def _plant(value: Any) -> tuple[str, str | None]:
+    if type(value) is str:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,60}", value):
+            raise _bad("plant", 'this is not the name of a plant; a file is written as plant = { path = "...", sha256 = "..." }')
+        return value, None
+    fields = _fields(value, "plant", {"path": str, "sha256": str})
+    if not re.fullmatch(r"[0-9a-f]{64}", fields["sha256"]):
+        raise _bad("plant.sha256", "a sha256 has 64 lower-case hexadecimal digits; `sha256sum FILE` prints it")
+    return _path(fields["path"], "plant.path"), fields["sha256"]
+
+
+def _number(value: object, at: str) -> Fraction:
+    """Read a number; unlike in a certificate, a person may write an integer, a float (its text counts) or a decimal exponent."""
+    if type(value) not in _NUMBER:
+        raise _bad(at, 'a number is expected here, written as "0.15" or "3/20"')
+    if found := _EXPONENT.fullmatch(str(value)):
+        return parse(found[1], at) * Fraction(10) ** int(found[2])
+    return parse(str(value), at)
+
+
+def _positive(value: object, at: str) -> Fraction:
+    number = _number(value, at)
+    if not number > 0:
+        raise _bad(at, f"{number} is not positive")
+    return number
+
+
+def _vector(items: list[object], at: str, size: int) -> Vector:
+    if len(items) != size:
+        raise Refusal(Code.BAD_SHAPE, at, f"{len(items)} numbers where [domain] lo has {size}; one per state is expected")
+    return tuple(_number(item, f"{at}[{i}]") for i, item in enumerate(items))
+
+
+def _box(table: object, at: str, size: int | None = None) -> Box:
+    fields = _fields(table, at, {"lo": list, "hi": list})
+    size = len(fields["lo"]) if size is None else size
+    box = Box(_vector(fields["lo"], f"{at}.lo", size), _vector(fields["hi"], f"{at}.hi", size))
+    for i, (a, b) in enumerate(zip(box.lo, box.hi, strict=True)):
+        if not a < b:
+            raise _bad(f"{at}.lo[{i}]", f"{a} is not below hi[{i}] = {b}; a box needs lo < hi in every coordinate")
+    if not size:
+        raise _bad(at, "the box has no coordinates; give one number per state")
+    return box
+
+
+def _pair(key: str, value: object) -> tuple[Fraction, Fraction]:
+    at = f"parameters.{key}"
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,63}", key):
+        raise Refusal(Code.BAD_PARAMETER, f"parameters.{key[:60]!a}", "this is not the name of a parameter; `certctl systems NAME` prints them")
+    ends = value if isinstance(value, list) else [value, value]
+    if len(ends) != 2:
+        raise _bad(at, 'a parameter is a number or a pair ["lo", "hi"]')
+    lo, hi = _number(ends[0], at), _number(ends[1], at)
+    if not lo <= hi:
+        raise _bad(at, f"the pair is empty: {lo} is above {hi}")
+    return lo, hi
