@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from verifiers.kernel.bundle import FORMAT, PREDICATE, STATEMENT, open_bundle
@@ -34,7 +34,8 @@ def certificate(*, requirement: bytes, plant: bytes, controller: bytes | None, f
         UTF-8 JSON with sorted keys, the same on every machine and at every time.
     """
     files = {"requirement": ("requirement.toml", requirement), "plant": ("plant.json", plant), "controller": ("controller.onnx", controller)}
-    parts: dict[str, Any] = {key: {"name": name, "sha256": hashlib.sha256(data).hexdigest()} for key, (name, data) in files.items() if data is not None}
+    parts: dict[str, Any] = {key: {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
+                             for key, (name, data) in files.items() if data is not None}
     subject = dict(parts.get("controller", parts["plant"]))
     if "controller" in parts:
         parts["controller"]["format"] = "onnx"
@@ -73,8 +74,8 @@ def write_bundle(out: Path, *, requirement: bytes, plant: bytes, controller: byt
     data = certificate(requirement=requirement, plant=plant, controller=controller, functions=functions, claim=claim, obligations=obligations,
                        assumptions=assumptions, producer=producer)
     known = {"requirement.toml": requirement, "plant.json": plant, "controller.onnx": controller, "certificate.json": data}
-    if overlap := sorted(set(known) & set(files)):
-        raise ValueError(f"files: {overlap[0]} is written from its own argument; remove it from files")
+    if wrong := sorted(name for name in files if name in known or PurePosixPath(name).parent.as_posix() not in (".", "proof")):
+        raise ValueError(f"files: {wrong[0]} is written from its own argument, or is neither NAME nor proof/NAME")
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
@@ -87,7 +88,8 @@ def write_bundle(out: Path, *, requirement: bytes, plant: bytes, controller: byt
         open_bundle(new)
         _exchange(new, out, aside / "old")
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if os.path.lexists(out) or not (aside / "old").exists():  # never remove the only copy
+            shutil.rmtree(aside, ignore_errors=True)
     return out
 
 

@@ -264,7 +264,7 @@ def _number(value: object, at: str) -> Fraction:
 def _positive(value: object, at: str) -> Fraction:
     number = _number(value, at)
     if not number > 0:
-        raise _bad(at, f"{number} is not positive")
+        raise _bad(at, f"{number} is not positive; write a number above zero")
     return number
 
 

@@ -1,0 +1,42 @@
+"""Every refusal code says what it means and ends in one of four ways; none of them is good."""
+
+from __future__ import annotations
+
+import pickle
+import re
+
+import pytest
+
+from verifiers.kernel.codes import Code, Ending, Refusal
+
+
+def test_names_are_unique():
+    assert len(Code) == len(Code.__members__), "two codes share a value, so one name is an alias of the other"
+    assert len({code.paragraph for code in Code}) == len(Code)
+
+
+@pytest.mark.parametrize("code", Code, ids=lambda code: code.name)
+def test_each_code_has_a_paragraph(code):
+    assert len(code.paragraph) >= 60
+    assert code.paragraph.endswith(".") and "  " not in code.paragraph
+    assert len(re.findall(r"[.;,:](?: |$)", code.paragraph)) >= 2, "it says what the code means and what to try"
+    assert re.fullmatch(r"[A-Z]+(_[A-Z]+)*", code.name)
+
+
+@pytest.mark.parametrize("code", Code, ids=lambda code: code.name)
+def test_no_code_ends_well(code):
+    assert code.ending is not Ending.ACCEPTED
+    assert code.exit_code in (1, 2, 3, 4)
+    assert code.ending is (Ending.REFUSED if code.exit_code == 4 else Ending(code.exit_code))
+
+
+def test_exit_codes_are_the_public_ones():
+    expected = {1: Code.DECREASE, 2: Code.BAD_REQUIREMENT, 3: Code.BUDGET, 4: Code.CONTROLLER_MISMATCH}
+    assert {code.exit_code: code for code in expected.values()} == expected
+    assert (Ending.ACCEPTED.value, Ending.REFUSED.value, Ending.ERROR.value, Ending.DECLINED.value) == (0, 1, 2, 3)
+
+
+def test_a_refusal_says_code_place_and_sentence_and_crosses_processes():
+    refusal = pickle.loads(pickle.dumps(Refusal(Code.DECREASE, "shell", "the decrease at leaf 7 is 0.1, not negative")))
+    assert (refusal.code, refusal.at) == (Code.DECREASE, "shell")
+    assert str(refusal) == "DECREASE at shell: the decrease at leaf 7 is 0.1, not negative"
