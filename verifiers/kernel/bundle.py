@@ -41,14 +41,14 @@ class Bundle:
         sha256 over the sorted lines ``"NAME SHA256\\n"`` of certificate.json and of all files that it lists.
     requirement, plant, controller : bytes
         The very bytes hashed; the controller is None for a plant without inputs.
-    controller_sha256 : str or None
-        Digest of the controller, equal to the statement's subject (the subject is the plant where there is no controller).
     functions, claim : dict
         As written; the shape of each function is checked, its numbers and the claim are not.
     obligations : dict
         Obligation id to proof, as written (each has a text field ``kind``).
     assumptions : tuple of str
         Texts for the reader.
+    files, digests : mapping
+        Bytes of every listed file, and sha256 of these and of certificate.json.
     """
 
     path: Path
@@ -56,12 +56,17 @@ class Bundle:
     requirement: bytes
     plant: bytes
     controller: bytes | None
-    controller_sha256: str | None
     functions: dict[str, dict[str, Any]]
     claim: dict[str, Any]
     obligations: dict[str, dict[str, Any]]
     assumptions: tuple[str, ...]
     files: Mapping[str, bytes]
+    digests: Mapping[str, str]
+
+    @property
+    def controller_sha256(self) -> str | None:
+        """Digest of the controller, equal to the statement's subject (the subject is the plant where there is no controller)."""
+        return self.digests.get("controller.onnx")
 
     def read(self, reference: object, at: str) -> bytes:
         """Return the checked bytes of a reference ``{name, sha256[, bytes]}`` that stands in the certificate.
@@ -72,8 +77,8 @@ class Bundle:
             ``MALFORMED_CERTIFICATE`` when this is not such a reference.
         """
         fields = take(reference, at, _FILE, {"bytes": int})
-        if fields["name"] not in self.files:
-            raise Refusal(Code.MALFORMED_CERTIFICATE, at, "this file is not among those that were checked")
+        if not (fields["name"] in self.files and fields["sha256"] == self.digests[fields["name"]]):
+            raise _malformed(at, "no file of this name and sha256 is among those that were checked")
         return self.files[fields["name"]]
 
 
@@ -147,8 +152,8 @@ def open_bundle(path: Path) -> Bundle:
     digests["certificate.json"] = hashlib.sha256(data).hexdigest()
     lines = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
     return Bundle(path, hashlib.sha256(lines.encode("ascii")).hexdigest(), files["requirement.toml"], files["plant.json"],
-                  files.get("controller.onnx"), digests.get("controller.onnx"), functions, fields["claim"], obligations,
-                  tuple(fields["assumptions"]), MappingProxyType(files))
+                  files.get("controller.onnx"), functions, fields["claim"], obligations, tuple(fields["assumptions"]),
+                  MappingProxyType(files), MappingProxyType(digests))
 
 
 def _malformed(at: str, sentence: str) -> Refusal:

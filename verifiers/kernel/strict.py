@@ -46,7 +46,7 @@ def read_json(data: bytes, at: str, code: Code = Code.MALFORMED_CERTIFICATE) -> 
     except RecursionError:
         raise Refusal(Code.TOO_LARGE, at, f"objects are nested deeper than {MAX_DEPTH} levels") from None
     for depth, item in walk(value):
-        if not depth <= MAX_DEPTH:
+        if not (depth < MAX_DEPTH or not isinstance(item, dict | list)):
             raise Refusal(Code.TOO_LARGE, at, f"objects are nested deeper than {MAX_DEPTH} levels")
         for text in item if isinstance(item, dict) else (item,):
             if isinstance(text, str) and not len(text) <= MAX_STRING:
@@ -57,13 +57,16 @@ def read_json(data: bytes, at: str, code: Code = Code.MALFORMED_CERTIFICATE) -> 
 
 
 def walk(value: Any) -> Iterator[tuple[int, Any]]:
-    """Yield ``(depth, item)`` for a JSON value and everything inside it, without recursion."""
-    stack = [(0, value)]
+    """Yield ``(depth, item)`` for a JSON value and everything inside it, in order; memory is that of the depth."""
+    stack = [iter((value,))]
     while stack:
-        depth, item = stack.pop()
-        yield depth, item
-        if isinstance(item, dict | list):
-            stack.extend((depth + 1, child) for child in (item.values() if isinstance(item, dict) else item))
+        for item in stack[-1]:
+            yield len(stack) - 1, item
+            if isinstance(item, dict | list):
+                stack.append(iter(item.values() if isinstance(item, dict) else item))
+            break
+        else:
+            stack.pop()
 
 
 def take(table: object, at: str, required: Mapping[str, Types], optional: Mapping[str, Types] = _NONE,

@@ -6,6 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.requirement import MAX_BYTES, Requirement, read_requirement, requirement_name
@@ -210,6 +212,22 @@ def test_resource_bombs_are_declined_before_they_are_parsed(data):
     with pytest.raises(Refusal) as caught:
         read(data)
     assert caught.value.code is Code.TOO_LARGE
+
+
+VALUES = st.sampled_from(['""', '"x"', "0", "-1", "1.5", "inf", "true", "[]", "[[]]", "{}", '{ lo = ["0"], hi = ["1"] }', "1979-05-27", '["0", "0"]',
+                          '["1", 2]', '"1/3"', '"max"', "[{ x = 1 }]", '"\\u0000"', '"discrete"', '"practical_stability"'])
+
+
+@pytest.mark.threat("T15")
+@settings(max_examples=300, deadline=None)
+@given(line=st.sampled_from([i for i, line in enumerate(SAFE.splitlines()) if " = " in line]), value=VALUES, text=st.sampled_from([SAFE, PRACTICAL]))
+def test_whatever_stands_at_a_key_is_read_or_refused(line, value, text):
+    lines = text.splitlines()
+    lines[line] = lines[line].split(" = ")[0] + " = " + value
+    try:
+        assert read("\n".join(lines)).domain.volume() > 0
+    except Refusal as no:
+        assert no.code is not Code.INTERNAL and str(no).isprintable()
 
 
 def test_the_same_bytes_are_read_as_what_they_say():
