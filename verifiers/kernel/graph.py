@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Interval = tuple[Fraction, Fraction]
 
 BINARY = frozenset({"add", "sub", "mul", "div", "min", "max"})

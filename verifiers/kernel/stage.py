@@ -1,0 +1,248 @@
+r"""One stage of a region claim: what a leaf of its box tree has to show.
+
+A stage is a closed loop ``x' = f(x)`` or ``x+ = f(x)``, a function V, a level c, a domain box D and the regions already
+proved inside.  Its tree covers D; every leaf X carries one of the tags
+
+* OUTSIDE   ``V > c`` on X;
+* INNER     ``V_k <= c_k`` on X for one region k proved before;
+* DECREASE  the decrease is strictly negative on X: ``grad V . f + rate V`` in continuous time,
+  ``V(f(x)) - (1 - rate) V(x)`` in discrete time; and, unless ``{V <= c}`` is known to lie inside D,
+  ``V > c`` on the part of X on the boundary of D (continuous) or ``f(X)`` inside D (discrete).
+
+Then every point of ``{V <= c}`` in D reaches a region proved before, without leaving (docs/theory/region.md).
+Directions: all bounds over-approximate; a NaN never passes a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+
+from verifiers.kernel import elementary
+from verifiers.kernel.definite import inverse
+from verifiers.kernel.graph import Bools, Builder, Floats, Graph, Node, affine_from_rational
+from verifiers.kernel.jets import Jet, JetReading, inner_product, plus, read_jets, split_boxes
+from verifiers.kernel.rational import down, up
+
+Vector = Sequence[Fraction]
+Matrix = Sequence[Vector]
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A Lyapunov candidate: its graph (up to a monotone output), its gradient's graph where known, and sharp levels."""
+
+    graph: Graph
+    gradient: Graph | None = None
+    monotone: str | None = None
+
+    def thresholds(self, level: Fraction) -> tuple[float, float]:
+        """Return ``(below, above)``: value <= below implies V <= level, value > above implies V > level (infinite where there is none).
+
+        With a sigmoid or tanh at the output the *value* is that function's argument, and both numbers are found by bisection with
+        the enclosure of the function (docs/theory/monotone_output.md).
+        """
+        return _thresholds(self.monotone, level)
+
+
+@lru_cache(maxsize=256)
+def _thresholds(monotone: str | None, level: Fraction) -> tuple[float, float]:
+    if monotone is None:
+        return down(level), up(level)
+    forward = elementary.sigmoid if monotone == "sigmoid" else elementary.tanh
+
+    def bounds(t: float) -> tuple[Fraction, Fraction]:
+        lo, hi = forward(np.array([t]), np.array([t]))
+        return Fraction(float(lo[0])), Fraction(float(hi[0]))
+
+    below, top, bottom, above = -np.inf, 64.0, -64.0, np.inf
+    for _ in range(100):
+        t = 0.5 * (max(below, -64.0) + top)
+        below, top = (t, top) if bounds(t)[1] <= level else (below, t)
+        t = 0.5 * (bottom + min(above, 64.0))
+        bottom, above = (bottom, t) if bounds(t)[0] >= level else (t, above)
+    return float(below), float(above)
+
+
+def strip_output(graph: Graph) -> Function:
+    """Drop a final sigmoid or tanh: V = s(w) with s increasing, so signs and level sets can be read off w."""
+    last = graph.nodes[graph.outputs[0]]
+    if last.op in ("sigmoid", "tanh") and last.size == 1:
+        b = Builder()
+        x = b.input(graph.input_sizes[0])
+        return Function(b.build(b.inline(Graph(graph.nodes, graph.input_sizes, last.args), [x])), None, last.op)
+    return Function(graph)
+
+
+def quadratic(matrix: Matrix, centre: Vector) -> Function:
+    r""":math:`V(x) = (x - c)^\top M (x - c)` with its gradient :math:`2 M (x - c)`."""
+    n = len(centre)
+    b, g = Builder(), Builder()
+    eye = [[Fraction(int(i == j)) for j in range(n)] for i in range(n)]
+    zero = [Fraction(0)] * n
+    z = b.affine(b.input(n), affine_from_rational(eye, [-c for c in centre]))
+    mz = b.affine(z, affine_from_rational(matrix, zero))
+    total = b.affine(b.binary("mul", z, mz), affine_from_rational([[Fraction(1)] * n], [Fraction(0)]))
+    gz = g.affine(g.input(n), affine_from_rational(eye, [-c for c in centre]))
+    doubled = g.affine(gz, affine_from_rational([[2 * m for m in row] for row in matrix], zero))
+    return Function(b.build([total]), g.build([doubled]))
+
+
+def in_frame(field: Graph, time: str, frame: Matrix, origin: Vector) -> Graph:
+    r"""The loop in coordinates y with :math:`x = o + T y`: :math:`T^{-1} f(o + T y)`, less :math:`T^{-1} o` in discrete time."""
+    n = len(origin)
+    back = inverse(frame)
+    shift = [-sum((back[i][j] * origin[j] for j in range(n)), Fraction(0)) for i in range(n)]
+    b = Builder()
+    x = b.affine(b.input(n), affine_from_rational(frame, origin))
+    return b.build([b.affine(b.inline(field, [x])[0], affine_from_rational(back, shift if time == "discrete" else [Fraction(0)] * n))])
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Bounds over a batch of boxes, each (B,): value, decrease; in discrete time the image (B, n) and the value there (B,); scores (n, B)."""
+
+    v_lo: Floats
+    v_hi: Floats
+    decrease: Floats
+    scores: Floats
+    image: tuple[Floats, Floats] | None = None
+    v_after: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A stage: closed loop, function, level, domain, inner regions, rate, and how containment is shown.
+
+    ``lo, hi`` are the corners of D rounded outward (the root of the tree), ``inner_lo, inner_hi`` rounded inward; the faces of
+    D lie between the two.  ``contained``: {V <= c} is known to lie in the interior of D (an ellipsoid, proved exactly).
+    ``command``: graph of the unclipped command with its limits, checked where the requirement forbids saturation.
+    """
+
+    field: Graph
+    time: str
+    function: Function
+    level: Fraction
+    lo: Floats
+    hi: Floats
+    inner_lo: Floats
+    inner_hi: Floats
+    inner: tuple[tuple[Function, Fraction], ...] = ()
+    rate: Fraction = Fraction(0)
+    contained: bool = False
+    command: Graph | None = None
+    limits: tuple[tuple[float, float], ...] = ()
+
+    def value(self, function: Function, lo: Floats, hi: Floats) -> tuple[Floats, Floats]:
+        """Bounds (B,) of a function over boxes (B, n)."""
+        centre, radius = split_boxes(lo, hi)
+        reading = JetReading(radius, 1)
+        low, high = reading.bounds(read_jets(function.graph, reading, reading.start(centre)))
+        return low[:, 0], high[:, 0]
+
+    def outside(self, lo: Floats, hi: Floats) -> Bools:
+        """True (B,) where V > c on the whole box."""
+        return np.asarray(self.value(self.function, lo, hi)[0] > self.function.thresholds(self.level)[1])
+
+    def inside(self, lo: Floats, hi: Floats) -> Bools:
+        """True (B,) where V <= c on the whole box."""
+        return np.asarray(self.value(self.function, lo, hi)[1] <= self.function.thresholds(self.level)[0])
+
+    def in_inner(self, lo: Floats, hi: Floats) -> Bools:
+        """True (B,) where the whole box lies in one region proved before."""
+        found = np.zeros(lo.shape[0], dtype=bool)
+        for function, level in self.inner:
+            found |= self.value(function, lo, hi)[1] <= function.thresholds(level)[0]
+        return np.asarray(found)
+
+    def evaluate(self, lo: Floats, hi: Floats) -> Evaluation:
+        """Bound the decrease (and what else a DECREASE leaf needs) over boxes (B, n)."""
+        centre, radius = split_boxes(lo, hi)
+        reading = JetReading(radius, 1)
+        image = v_after = None
+        if self.time == "continuous":
+            v, d = self._continuous(reading, centre)
+        else:
+            x = reading.start(centre)
+            v, after = read_jets(self.function.graph, reading, x), read_jets(self.field, reading, x)
+            then = read_jets(self.function.graph, reading, after)
+            kept = reading.product(v, _constant(reading, 1 - self.rate)) if self.rate else v
+            d = _difference(reading, then, kept)
+            image, v_after = reading.bounds(after), reading.bounds(then)[1][:, 0]
+        v_lo, v_hi = reading.bounds(v)
+        slopes = (np.abs(d.mid[2:, :, 0]) + d.rad[2:, :, 0]) * radius[:, :, 0]
+        return Evaluation(v_lo[:, 0], v_hi[:, 0], reading.bounds(d)[1][:, 0], slopes, image, v_after)
+
+    def _continuous(self, reading: JetReading, centre: Floats) -> tuple[Jet, Jet]:
+        second = JetReading(reading.radius, 2)
+        if self.function.gradient is not None:
+            x = reading.start(centre)
+            v = read_jets(self.function.graph, reading, x)
+            slope = read_jets(self.function.gradient, reading, x)
+        elif self.function.graph.is_smooth:
+            whole = read_jets(self.function.graph, second, second.start(centre))
+            v, slope = second.first_order(whole), second.gradient_jet(whole)
+        else:
+            return self._natural(reading, centre)
+        f = second.first_order(read_jets(self.field, second, second.start(centre)))
+        d = inner_product(reading, slope, f)
+        if self.rate:
+            d = _difference(reading, d, reading.product(v, _constant(reading, -self.rate)))
+        return v, d
+
+    def _natural(self, reading: JetReading, centre: Floats) -> tuple[Jet, Jet]:
+        """Kinks in V: sup of xi . F over Clarke's gradient and the field; the mean-value form would be wrong here."""
+        x = reading.start(centre)
+        v, f = read_jets(self.function.graph, reading, x), read_jets(self.field, reading, x)
+        slope = Jet(np.moveaxis(v.mid[2:, :, 0], 0, 1), np.moveaxis(v.rad[2:, :, 0], 0, 1))
+        boxes, n = centre.shape
+        blind_mid, blind_rad = np.zeros((reading.count, boxes, n)), np.full((reading.count, boxes, n), np.inf)
+        blind_mid[1], blind_rad[1] = slope.mid, slope.rad
+        d = inner_product(reading, Jet(blind_mid, blind_rad), f)
+        if self.rate:
+            d = _difference(reading, d, reading.product(v, _constant(reading, -self.rate)))
+        return v, d
+
+    def faces_outside(self, lo: Floats, hi: Floats) -> Bools:
+        """True (B,) where V > c on the part of each box that lies on the boundary of D."""
+        good = np.ones(lo.shape[0], dtype=bool)
+        for i in range(lo.shape[1]):
+            for touches, end in ((~(lo[:, i] > self.inner_lo[i]), (self.lo, self.inner_lo)),
+                                 (~(hi[:, i] < self.inner_hi[i]), (self.inner_hi, self.hi))):
+                at = np.flatnonzero(touches)
+                if at.size:
+                    low, high = lo[at].copy(), hi[at].copy()
+                    low[:, i], high[:, i] = end[0][i], end[1][i]
+                    good[at] &= self.outside(low, high)
+        return np.asarray(good)
+
+    def stays(self, lo: Floats, hi: Floats, image: tuple[Floats, Floats] | None) -> Bools:
+        """True (B,) where no trajectory from {V <= c} leaves D through the box: containment or image."""
+        if self.contained:
+            return np.ones(lo.shape[0], dtype=bool)
+        if image is None:
+            return self.faces_outside(lo, hi)
+        return np.asarray((image[0] >= self.inner_lo).all(axis=1) & (image[1] <= self.inner_hi).all(axis=1))
+
+    def command_within(self, lo: Floats, hi: Floats) -> Bools:
+        """True (B,) where the unclipped command stays within its limits (always true where clipping is allowed)."""
+        good = np.ones(lo.shape[0], dtype=bool)
+        if self.command is not None:
+            centre, radius = split_boxes(lo, hi)
+            reading = JetReading(radius, 1)
+            low, high = reading.bounds(read_jets(self.command, reading, reading.start(centre)))
+            for k, (least, most) in enumerate(self.limits):
+                good &= (low[:, k] >= least) & (high[:, k] <= most)
+        return good
+
+
+def _constant(reading: JetReading, value: Fraction) -> Jet:
+    return reading.const(Node("const", (), 1, ((value, value),)))
+
+
+def _difference(reading: JetReading, a: Jet, b: Jet) -> Jet:
+    return reading.tighten(plus(a, Jet(-b.mid, b.rad)))
