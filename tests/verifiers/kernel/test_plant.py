@@ -1,0 +1,343 @@
+"""The kernel's plant reader: one-fault twins of a good plant.json first, then substitution, clipping and one-step maps."""
+
+from __future__ import annotations
+
+import copy
+import json
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+import systems
+from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.graph import Affine, Builder, Graph
+from verifiers.kernel.plant import MAX_PROGRAM, MAX_SIGNALS, MAX_TERMS, MAX_TEXT, Loop, PlantSpec, closed_loop, plant_graph, read_plant
+from verifiers.load.floats import evaluate
+
+F = Fraction
+RNG = np.random.default_rng(99)
+GOOD: dict[str, Any] = {
+    "format": "certctl-plant/1", "name": "cart", "time": "continuous", "dt": None,
+    "states": [{"name": "s", "unit": "m", "angle": False}, {"name": "v", "unit": "m/s", "angle": False}],
+    "inputs": [{"name": "u", "unit": "N", "lo": "-limit", "hi": "limit"}],
+    "parameters": [{"name": "m", "unit": "kg", "value": "0.3"}, {"name": "limit", "unit": "N", "value": "2"}],
+    "equilibrium": {"x": ["0", "0"], "u": ["0"]}, "domain": {"lo": ["-1", "-1"], "hi": ["1", "1"]},
+    "nodes": [["x", 1], ["u", 0], ["p", "m"], ["div", 1, 2], ["x", 0], ["sin", 4], ["sub", 3, 5]], "outputs": [0, 6], "reference": "tests"}
+MAP = {"time": "discrete", "dt": "1/10"}
+
+
+def plant(**changes: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(GOOD), **changes}
+
+
+def nodes(*items: Any, outputs: tuple[int, int] | None = None, **changes: Any) -> dict[str, Any]:
+    return plant(nodes=list(items), outputs=list(outputs or (0, len(items) - 1)), **changes)
+
+
+def spec(**changes: Any) -> PlantSpec:
+    return read_plant(plant(**changes))
+
+
+def law(gain: list[list[float]]) -> Graph:
+    builder = Builder()
+    return builder.build([builder.affine(builder.input(len(gain[0])), Affine(np.array(gain), np.zeros(len(gain))))])
+
+
+def close(of: PlantSpec, gain: list[list[float]] | None = None, parameters: Any = None, **timing: Any) -> Loop:
+    return closed_loop(of, law(gain or [[-1.0, -2.0]]), parameters or {}, **{"time": "continuous", "dt": None, "method": None, **timing})
+
+
+# what must be refused ------------------------------------------------------------------------------------------------
+
+def item(key: str, **changes: Any) -> dict[str, Any]:
+    return plant(**{key: [{**GOOD[key][0], **changes}, *GOOD[key][1:]]})
+
+
+X, U = ["x", 0], ["u", 0]
+FAULTS: list[tuple[Any, Code, str]] = [
+    ([], Code.BAD_PLANT, "plant"), (None, Code.BAD_PLANT, "plant"), ({k: v for k, v in GOOD.items() if k != "domain"}, Code.BAD_PLANT, "plant"),
+    (plant(verdict="safe"), Code.BAD_PLANT, "plant"), (plant(format="certctl-plant/2"), Code.BAD_PLANT, "format"),
+    (plant(name=""), Code.BAD_PLANT, "name"),
+    (plant(name=["cart"]), Code.BAD_PLANT, "name"), (plant(reference=None), Code.BAD_PLANT, "reference"),
+    (plant(reference="x" * (MAX_TEXT + 1)), Code.BAD_PLANT, "reference"),
+    # time
+    (plant(time="sampled"), Code.BAD_PLANT, "time"), (plant(time=["discrete"]), Code.BAD_PLANT, "time"), (plant(dt="1/10"), Code.BAD_PLANT, "time"),
+    (plant(time="discrete", dt="0"), Code.BAD_PLANT, "dt"), (plant(time="discrete", dt="-1/10"), Code.BAD_PLANT, "dt"),
+    (plant(time="discrete", dt=0.1), Code.BAD_NUMBER, "dt"), (plant(time="discrete", dt="nan"), Code.BAD_NUMBER, "dt"),
+    # signals
+    (plant(states=[]), Code.BAD_PLANT, "states"), (plant(states={}), Code.BAD_PLANT, "states"), (plant(inputs=None), Code.BAD_PLANT, "inputs"),
+    (plant(states=[GOOD["states"][0]] * (MAX_SIGNALS + 1)), Code.TOO_LARGE, "states"), (item("states", angle=1), Code.BAD_PLANT, "states[0]"),
+    (item("states", angle=None), Code.BAD_PLANT, "states[0]"), (item("states", unit=1), Code.BAD_PLANT, "states[0]"),
+    (item("states", scale="1"), Code.BAD_PLANT, "states[0]"), (item("states", name="1s"), Code.BAD_PLANT, "states[0]"),
+    (item("states", name="ѕ"), Code.BAD_PLANT, "states[0]"), (item("states", name="s\n"), Code.BAD_PLANT, "states[0]"),
+    (item("states", name="v"), Code.BAD_PLANT, "states"), (item("states", name="u"), Code.BAD_PLANT, "states"),
+    (item("states", name="m"), Code.BAD_PLANT, "states"), (item("inputs", name="-u"), Code.BAD_PLANT, "inputs[0]"),
+    (plant(states=["s", "v"]), Code.BAD_PLANT, "states[0]"),
+    # limits and parameters
+    (item("inputs", lo="-torque"), Code.BAD_PLANT, "inputs[0]"), (item("inputs", hi="s"), Code.BAD_PLANT, "inputs[0]"),
+    (item("inputs", hi="--limit"), Code.BAD_NUMBER, "inputs[0]"), (item("inputs", hi=2), Code.BAD_NUMBER, "inputs[0]"),
+    (item("inputs", hi=["1", "2"]), Code.BAD_NUMBER, "inputs[0]"), (item("inputs", hi="nan"), Code.BAD_PLANT, "inputs[0]"),
+    (item("inputs", hi="-1e9"), Code.BAD_NUMBER, "inputs[0]"), (item("parameters", value=0.3), Code.BAD_NUMBER, "parameters[0]"),
+    (item("parameters", value=float("nan")), Code.BAD_NUMBER, "parameters[0]"), (item("parameters", value="inf"), Code.BAD_NUMBER, "parameters[0]"),
+    (item("parameters", value=["2", "1"]), Code.BAD_PLANT, "parameters[0]"), (item("parameters", value=["1"]), Code.BAD_SHAPE, "parameters[0]"),
+    (item("parameters", value=["1", "2", "3"]), Code.BAD_SHAPE, "parameters[0]"), (item("parameters", name="limit"), Code.BAD_PLANT, "states"),
+    (plant(parameters=[{"name": "m", "unit": "kg"}]), Code.BAD_PLANT, "parameters[0]"),
+    # equilibrium and domain
+    (plant(equilibrium={"x": ["0"], "u": ["0"]}), Code.BAD_SHAPE, "equilibrium.x"),
+    (plant(equilibrium={"x": ["0", "0"], "u": []}), Code.BAD_SHAPE, "equilibrium.u"),
+    (plant(equilibrium={"x": ["0", "NaN"], "u": ["0"]}), Code.BAD_NUMBER, "equilibrium.x[1]"),
+    (plant(equilibrium=None), Code.BAD_PLANT, "equilibrium"),
+    (plant(domain={"lo": ["-1"], "hi": ["1", "1"]}), Code.BAD_SHAPE, "domain"),
+    (plant(domain={"lo": ["-1", "1"], "hi": ["1", "1"]}), Code.BAD_PLANT, "domain"),
+    (plant(domain={"lo": ["-1", "-1"], "hi": ["1", float("inf")]}), Code.BAD_NUMBER, "domain[1]"),
+    # program
+    (nodes(X, ["leaky_relu", 0]), Code.UNKNOWN_OPERATOR, "nodes[1]"), (nodes(X, ["affine", 0]), Code.UNKNOWN_OPERATOR, "nodes[1]"),
+    (nodes(X, ["input", 0]), Code.UNKNOWN_OPERATOR, "nodes[1]"), (nodes(X, ["__init__", 0]), Code.UNKNOWN_OPERATOR, "nodes[1]"),
+    (nodes(X, ["sin", 1]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["add", 0, 2], U), Code.BAD_PLANT, "nodes[1]"),
+    (nodes(X, ["sin", -1]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["sin", False]), Code.BAD_PLANT, "nodes[1]"),
+    (nodes(X, ["sin", 0.0]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["sin", "0"]), Code.BAD_PLANT, "nodes[1]"),
+    (nodes(X, ["sin", 0, 0]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["add", 0]), Code.BAD_PLANT, "nodes[1]"),
+    (nodes(X, ["sin"]), Code.BAD_PLANT, "nodes[1]"),
+    (nodes(X, []), Code.BAD_PLANT, "nodes[1]"), (nodes(X, "sin"), Code.BAD_PLANT, "nodes[1]"), (nodes(X, [["sin"], 0]), Code.BAD_PLANT, "nodes[1]"),
+    (nodes(X, ["pow", 0, 65]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["pow", 0, -1]), Code.BAD_PLANT, "nodes[1]"),
+    (nodes(X, ["pow", 0, True]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["pow", 0, 2.0]), Code.BAD_PLANT, "nodes[1]"),
+    (nodes(X, ["x", 2]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["u", 1]), Code.BAD_PLANT, "nodes[1]"),
+    (nodes(X, ["p", "k"]), Code.BAD_PLANT, "nodes[1]"),
+    (nodes(X, ["p", ["m"]]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["c", 1]), Code.BAD_NUMBER, "nodes[1]"),
+    (nodes(X, ["c", float("nan")]), Code.BAD_NUMBER, "nodes[1]"), (nodes(X, ["c", "1e400"]), Code.BAD_NUMBER, "nodes[1]"),
+    (nodes(X, ["c", "9" * 401]), Code.BAD_NUMBER, "nodes[1]"), (nodes(*[X] * (MAX_PROGRAM + 1)), Code.TOO_LARGE, "nodes"),
+    (plant(nodes={"0": X}), Code.BAD_PLANT, "nodes"), (plant(outputs=[0]), Code.BAD_SHAPE, "outputs"),
+    (plant(outputs=[0, 6, 6]), Code.BAD_SHAPE, "outputs"),
+    (plant(outputs=[0, 7]), Code.BAD_PLANT, "outputs"), (plant(outputs=[0, True]), Code.BAD_PLANT, "outputs"),
+]
+
+
+@pytest.mark.threat("T15")
+@pytest.mark.parametrize(("data", "code", "at"), FAULTS, ids=[f"{k}-{at}" for k, (_, _, at) in enumerate(FAULTS)])
+def test_each_fault_is_refused_at_its_place(data, code, at):
+    with pytest.raises(Refusal) as caught:
+        read_plant(data)
+    assert (caught.value.code, caught.value.at) == (code, at)
+
+
+def test_the_good_twin_is_read():
+    read = spec()
+    assert (read.name, read.time, read.dt, read.equilibrium_x, read.domain) == ("cart", "continuous", None, (0, 0), ((-1, -1), (1, 1)))
+    assert read.parameters == {"m": (F(3, 10), F(3, 10)), "limit": (F(2), F(2))}
+    assert (read.inputs[0].lo, read.inputs[0].hi, read.states[1].unit) == ("-limit", "limit", "m/s")
+    assert spec(time="discrete").dt is None
+
+
+TIMING = [
+    ({}, {"time": "sampled"}, Code.BAD_REQUIREMENT, "time"), (MAP, {"time": "continuous"}, Code.BAD_REQUIREMENT, "time"),
+    ({}, {"dt": F(1, 10)}, Code.BAD_REQUIREMENT, "dt"), ({}, {"method": "euler"}, Code.BAD_REQUIREMENT, "method"),
+    ({}, {"time": "discrete", "method": "euler"}, Code.BAD_REQUIREMENT, "dt"),
+    ({}, {"time": "discrete", "dt": F(0), "method": "euler"}, Code.BAD_REQUIREMENT, "dt"),
+    ({}, {"time": "discrete", "dt": F(-1), "method": "euler"}, Code.BAD_REQUIREMENT, "dt"),
+    ({}, {"time": "discrete", "dt": F(1, 10)}, Code.BAD_REQUIREMENT, "method"),
+    ({}, {"time": "discrete", "dt": F(1, 10), "method": "heun"}, Code.BAD_REQUIREMENT, "method"),
+    ({}, {"time": "discrete", "dt": F(1, 10), "method": "zoh"}, Code.UNSUPPORTED, "method"),
+    (MAP, {"time": "discrete"}, Code.BAD_REQUIREMENT, "dt"), (MAP, {"time": "discrete", "dt": F(1, 20)}, Code.BAD_REQUIREMENT, "dt"),
+    (MAP, {"time": "discrete", "dt": F(1, 10), "method": "euler"}, Code.BAD_REQUIREMENT, "method"),
+    ({"time": "discrete"}, {"time": "discrete", "dt": F(1, 10)}, Code.BAD_REQUIREMENT, "dt"),
+]
+
+
+@pytest.mark.threat("T04")
+@pytest.mark.parametrize(("changes", "timing", "code", "at"), TIMING)
+def test_a_claim_about_another_time_is_refused(changes, timing, code, at):
+    with pytest.raises(Refusal) as caught:
+        close(spec(**changes), **timing)
+    assert (caught.value.code, caught.value.at) == (code, at)
+
+
+@pytest.mark.threat("T02")
+@pytest.mark.parametrize(("changes", "parameters", "at"), [
+    ({}, {"M": (F(1), F(1))}, "parameters.M"), ({}, {"m": (F(2), F(1))}, "parameters.m"), ({}, {"limit": (F(-1), F(-1))}, "inputs.u"),
+    ({}, {"limit": (F(-1), F(2))}, "inputs.u"),
+    ({**MAP, "parameters": [*GOOD["parameters"], {"name": "dt", "unit": "s", "value": "1/10"}]}, {"dt": (F(1, 20), F(1, 20))}, "parameters.dt"),
+    ({**MAP, "parameters": [*GOOD["parameters"], {"name": "dt", "unit": "s", "value": "1/20"}]}, {}, "parameters.dt"),
+])
+def test_parameters_that_contradict_the_plant_are_refused(changes, parameters, at):
+    timing = {"time": "discrete", "dt": F(1, 10)} if changes else {}
+    with pytest.raises(Refusal) as caught:
+        close(spec(**changes), None, parameters, **timing)
+    assert (caught.value.code, caught.value.at) == (Code.BAD_PARAMETER, at)
+
+
+def test_a_controller_of_other_sizes_is_refused():
+    two = Builder()
+    x = two.input(2)
+    u = two.take(x, [0])
+    pair = Builder()
+    both = pair.concat([pair.input(1), pair.input(1)])
+    no_input = read_plant(nodes(X, ["neg", 0], inputs=[], equilibrium={"x": ["0", "0"], "u": []}))
+    for of, controller in [(spec(), law([[1.0]])), (spec(), law([[1.0, 0.0], [0.0, 1.0]])), (spec(), None), (spec(), two.build([u, u])),
+                           (spec(), pair.build([pair.take(both, [0])])), (no_input, law([[1.0, 0.0]]))]:
+        with pytest.raises(Refusal) as caught:
+            closed_loop(of, controller, {}, time="continuous", dt=None, method=None)
+        assert (caught.value.code, caught.value.at) == (Code.BAD_SHAPE, "controller")
+
+
+def test_division_by_an_exact_zero_and_numbers_beyond_every_float_are_refused():
+    for denominator in (["c", "0"], ["sub", 1, 1]):
+        with pytest.raises(Refusal) as caught:
+            plant_graph(read_plant(nodes(X, ["p", "m"], denominator, ["div", 0, 2])), {})
+        assert (caught.value.code, caught.value.at) == (Code.BAD_PLANT, "nodes[3]")
+    with pytest.raises(Refusal) as caught:
+        plant_graph(read_plant(nodes(X, ["c", "9" * 399], ["mul", 0, 1])), {})
+    assert caught.value.code is Code.BAD_GRAPH
+
+
+# exact substitution --------------------------------------------------------------------------------------------------
+
+def row(graph: Graph, k: int) -> tuple[Fraction, ...]:
+    """Exact coefficients of the k-th output in the graph's last, affine node."""
+    assert graph.nodes[graph.outputs[0]].op == "affine"
+    return graph.nodes[graph.outputs[0]].data.rational()[0][k]
+
+
+def test_parameters_are_folded_exactly_into_one_affine_map():
+    graph = plant_graph(spec(), {})
+    assert [n.op for n in graph.nodes] == ["input", "input", "take", "sin", "concat", "affine"]
+    assert (row(graph, 0), row(graph, 1)) == ((0, 1, 0, 0), (0, 0, F(10, 3), -1))
+    assert row(plant_graph(spec(), {"m": (F(1, 7), F(1, 7))}), 1) == (0, 0, 7, -1)
+
+
+def test_an_unknown_constant_stays_an_interval():
+    graph = plant_graph(spec(), {"m": (F(1, 4), F(1, 2))})
+    assert [n.data for n in graph.nodes if n.op == "const"] == [((F(1, 4), F(1, 2)),)]
+    assert evaluate(graph, [0.0, 0.0], [3.0]).tolist() == [0.0, 8.0]
+
+
+def test_a_linear_plant_is_one_exact_affine_map():
+    graph = plant_graph(read_plant(nodes(X, U, ["c", "1/3"], ["mul", 0, 2], ["add", 3, 1], ["mul", 4, 4], ["c", "4"], ["div", 4, 6], ["neg", 7],
+                                         ["c", "1/7"], ["add", 8, 9], outputs=(4, 10))), {})
+    assert [n.op for n in graph.nodes] == ["input", "input", "concat", "affine"]
+    assert (row(graph, 0), row(graph, 1)) == ((F(1, 3), 0, 1), (F(-1, 12), 0, F(-1, 4)))
+    assert graph.nodes[-1].data.rational()[1] == (0, F(1, 7))
+
+
+def test_a_state_passed_on_is_no_arithmetic():
+    graph = plant_graph(read_plant(nodes(X, ["x", 1], ["sin", 1], outputs=(2, 0))), {})
+    assert {n.op for n in graph.nodes} == {"input", "take", "sin", "concat"}
+    assert evaluate(graph, [5.0, 1.0], [0.0]).tolist() == [np.sin(1.0), 5.0]
+
+
+@pytest.mark.threat("T08")
+@pytest.mark.parametrize("program", [
+    [X, ["c", "0"], ["c", "1"], ["div", 2, 0], ["mul", 1, 3]], [X, ["c", "1"], ["div", 1, 0], ["sub", 2, 2]],
+    [X, ["c", "0"], ["log", 0], ["mul", 2, 1]], [X, ["log", 0], ["pow", 1, 0]],
+])
+def test_a_plant_that_is_undefined_somewhere_stays_undefined_there(program):
+    """0 / x is not 0: a term with coefficient zero is kept, and so is its singularity."""
+    graph = plant_graph(read_plant(nodes(*program)), {})
+    assert {n.op for n in graph.nodes} & {"div", "log"}
+
+
+def test_products_of_equals_become_powers():
+    graph = plant_graph(read_plant(nodes(X, U, ["add", 0, 1], ["add", 1, 0], ["mul", 2, 3])), {})
+    assert [(n.op, n.data) for n in graph.nodes if n.op in ("pow", "mul")] == [("pow", 2)]
+
+
+@pytest.mark.threat("T23")
+def test_long_sums_and_large_powers_stay_bounded():
+    sums = [X, U, *([["add", k, 0] for k in range(1, 300)]), *([["sin", k] for k in range(2, 2 + 2 * MAX_TERMS)])]
+    first = len(sums) - 2 * MAX_TERMS
+    chain = [["add", first, first + 1], *(["add", len(sums) + k, first + 2 + k] for k in range(2 * MAX_TERMS - 2))]
+    graph = plant_graph(read_plant(nodes(*sums, *chain)), {})
+    x = np.array([0.3, 0.0])
+    expected = sum(np.sin(0.1 + 0.3 * k) for k in range(1, 1 + 2 * MAX_TERMS))
+    assert evaluate(graph, x, [0.1])[1] == pytest.approx(expected, rel=1e-9)
+    powers = plant_graph(read_plant(nodes(X, ["c", "1" + "0" * 100], *(["pow", k, 64] for k in range(1, 9)), ["mul", 0, 9])), {})
+    assert sum(n.op == "pow" for n in powers.nodes) == 8
+    assert max(q.numerator.bit_length() for n in powers.nodes if n.op == "const" for pair in n.data for q in pair) < 10_000
+
+
+@pytest.mark.parametrize(("op", "value"), [("min", F(1, 3)), ("max", F(1, 2))])
+def test_constants_are_compared_exactly(op, value):
+    graph = plant_graph(read_plant(nodes(X, ["c", "1/3"], ["c", "1/2"], [op, 1, 2], ["mul", 0, 3])), {})
+    assert row(graph, 1)[0] == value
+
+
+# limits --------------------------------------------------------------------------------------------------------------
+
+def test_commands_are_clipped_at_the_limits():
+    loop = close(spec(), [[-100.0, 0.0]])
+    assert loop.limits == (((-2, -2), (2, 2)),)
+    for s, force in [(1.0, -2.0), (-1.0, 2.0), (0.01, -1.0)]:
+        assert evaluate(loop.command, [s, 0.0]) == pytest.approx([-100 * s])
+        assert evaluate(loop.field, [s, 0.5]) == pytest.approx([0.5, force / 0.3 - np.sin(s)])
+
+
+def test_one_sided_numeric_and_absent_limits():
+    one = close(read_plant(item("inputs", lo="-1/2", hi=None)), [[-100.0, 0.0]])
+    assert one.limits == (((F(-1, 2), F(-1, 2)), None),)
+    assert evaluate(one.field, [1.0, 0.0])[1] == pytest.approx(-0.5 / 0.3 - np.sin(1))
+    assert evaluate(one.field, [-1.0, 0.0])[1] == pytest.approx(100 / 0.3 + np.sin(1))
+    free = close(read_plant(item("inputs", lo=None, hi=None)), [[-100.0, 0.0]])
+    assert free.limits == ((None, None),)
+    assert not {n.op for n in free.field.nodes} & {"min", "max"}
+
+
+def test_a_limit_that_is_unknown_is_clipped_at_an_interval():
+    loop = close(spec(), None, {"limit": (F(1), F(2))})
+    assert loop.limits == (((-2, -1), (1, 2)),)
+    assert {n.data for n in loop.field.nodes if n.op == "const"} == {((-2, -1),), ((1, 2),)}
+
+
+def test_a_plant_without_inputs_needs_no_controller():
+    free = read_plant(json.loads(systems.plant_json_path("reversed_van_der_pol").read_text()))
+    assert plant_graph(free, {}).input_sizes == (2,)
+    loop = closed_loop(free, None, {}, time="continuous", dt=None, method=None)
+    assert (loop.command, loop.limits) == (None, ())
+    assert evaluate(loop.field, [2.0, 1.0]).tolist() == [-1.0, 5.0]
+    assert evaluate(closed_loop(free, None, {}, time="discrete", dt=F(1, 4), method="euler").field, [2.0, 1.0]).tolist() == [1.75, 2.25]
+
+
+# discrete time -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.threat("T02")
+def test_a_discrete_plant_is_its_own_map():
+    for method in (None, "zoh"):
+        loop = close(spec(**MAP), time="discrete", dt=F(1, 10), method=method)
+        assert (loop.time, loop.dt) == ("discrete", F(1, 10))
+        assert evaluate(loop.field, [0.1, 0.2]) == pytest.approx([0.2, -0.5 / 0.3 - np.sin(0.1)])
+    assert close(spec(time="discrete"), time="discrete").dt is None
+
+
+def test_euler_of_a_linear_plant_is_exact():
+    of = read_plant(nodes(["x", 1], X, U, ["p", "m"], ["div", 2, 3], ["sub", 4, 1], outputs=(0, 5)))
+    field = close(of, time="discrete", dt=F(1, 7), method="euler").field
+    assert (row(field, 0), row(field, 1)) == ((1, F(1, 7), 0), (F(-1, 7), 1, F(10, 21)))
+
+
+def test_rk4_of_a_linear_plant_is_the_exact_taylor_polynomial():
+    of = read_plant(nodes(["x", 1], X, ["neg", 1], outputs=(0, 2), inputs=[], equilibrium={"x": ["0", "0"], "u": []}))
+    h = F(1, 3)
+    field = closed_loop(of, None, {}, time="discrete", dt=h, method="rk4").field
+    cosine, sine = 1 - h**2 / 2 + h**4 / 24, h - h**3 / 6
+    assert (row(field, 0), row(field, 1)) == ((cosine, sine), (-sine, cosine))
+
+
+TABLEAUS = {"euler": ([[]], [1]), "midpoint": ([[], [0.5]], [0, 1]), "rk4": ([[], [0.5], [0, 0.5], [0, 0, 1]], [1 / 6, 1 / 3, 1 / 3, 1 / 6])}
+
+
+@pytest.mark.parametrize("method", TABLEAUS)
+@pytest.mark.parametrize(("name", "size"), [("pendulum", 2), ("cartpole", 4), ("path_tracking", 2)])
+def test_one_step_maps_follow_their_tableaus_with_the_input_held(name, size, method):
+    of = read_plant(json.loads(systems.plant_json_path(name).read_text()))
+    gain = RNG.normal(size=(1, size))
+    loop = closed_loop(of, law(gain.tolist()), {}, time="discrete", dt=F(1, 20), method=method)
+    right = plant_graph(of, {})
+    limit = float(loop.limits[0][1][1])
+    x = RNG.uniform(-1, 1, (30, size))
+    u = np.clip(x @ gain.T, -limit, limit)
+    slopes: list[np.ndarray] = []
+    a, b = TABLEAUS[method]
+    for line in a:
+        slopes.append(evaluate(right, x + 0.05 * sum((c * s for c, s in zip(line, slopes, strict=True)), np.zeros_like(x)), u))
+    expected = x + 0.05 * sum(c * s for c, s in zip(b, slopes, strict=True))
+    assert evaluate(loop.field, x) == pytest.approx(expected, rel=1e-13, abs=1e-13)
