@@ -31,12 +31,12 @@ def test_no_code_ends_well(code):
 
 
 def test_exit_codes_are_the_public_ones():
-    expected = {1: Code.DECREASE, 2: Code.BAD_REQUIREMENT, 3: Code.BUDGET, 4: Code.CONTROLLER_MISMATCH}
+    expected = {1: Code.MALFORMED_CERTIFICATE, 2: Code.BAD_REQUIREMENT, 3: Code.TOO_LARGE, 4: Code.DIGEST_MISMATCH}
     assert {code.exit_code: code for code in expected.values()} == expected
     assert (Ending.ACCEPTED.value, Ending.REFUSED.value, Ending.ERROR.value, Ending.DECLINED.value) == (0, 1, 2, 3)
 
 
 def test_a_refusal_says_code_place_and_sentence_and_crosses_processes():
-    refusal = pickle.loads(pickle.dumps(Refusal(Code.DECREASE, "shell", "the decrease at leaf 7 is 0.1, not negative")))
-    assert (refusal.code, refusal.at) == (Code.DECREASE, "shell")
-    assert str(refusal) == "DECREASE at shell: the decrease at leaf 7 is 0.1, not negative"
+    refusal = pickle.loads(pickle.dumps(Refusal(Code.UNSAFE_PATH, "shell", "the name is ../x, not plain")))
+    assert (refusal.code, refusal.at) == (Code.UNSAFE_PATH, "shell")
+    assert str(refusal) == "UNSAFE_PATH at shell: the name is ../x, not plain"
