@@ -17,51 +17,25 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Affine, Builder, Graph, GraphError
-
-Array = npt.NDArray[Any]
+from verifiers.kernel.onnx_wire import ELEMENTS, FLOATS, MAX_RANK, Array, Budget, Tensor, attribute, constant, decode, need
 
 MAX_BYTES = 64 << 20
 MAX_FIELDS = 1_000_000
 MAX_NODES = 20_000
-MAX_RANK = 8
 MAX_WORK = 1 << 30  # bytes, roughly, that the values of all nodes may take
 DIAGONAL = 16  # up to this size "x * constant" and "x + constant" are written as an affine node
 OPSETS = range(7, 26)  # 7 brought NumPy's broadcasting; later versions of the operators below were compared one by one up to 25
 IR_VERSIONS = range(3, 15)
 
-# Messages of the wire format, field by field: number, name, kind.  Kinds: i varint, f float32, d float64, s text, b bytes (not looked into),
-# or a message; * repeated; ! refused.  A number that is not listed is refused too.
-_MESSAGES = {message: {int(number): (name, kind) for number, name, kind in (field.split() for field in fields.split(","))} for message, fields in {
-    "Model": "1 ir_version i,2 producer_name b,3 producer_version b,4 domain b,5 model_version i,6 doc_string b,7 graph Graph,"
-             "8 opset_import Opset*,14 metadata_props b*,20 training_info !,25 functions !,26 configuration !",
-    "Opset": "1 domain s,2 version i",
-    "Graph": "1 node Node*,2 name b,5 initializer Tensor*,10 doc_string b,11 input Value*,12 output Value*,13 value_info b*,"
-             "14 quantization_annotation !,15 sparse_initializer !,16 metadata_props b*",
-    "Node": "1 input s*,2 output s*,3 name s,4 op_type s,5 attribute Attribute*,6 doc_string b,7 domain s,8 overload !,9 metadata_props b*,"
-            "10 device_configurations !",
-    "Attribute": "1 name s,2 f f,3 i i,4 s b,5 t Tensor,6 g b,7 floats f*,8 ints i*,9 strings b*,10 tensors b*,11 graphs b*,13 doc_string b,"
-                 "14 tp b,15 type_protos b*,20 type i,21 ref_attr_name !,22 sparse_tensor b,23 sparse_tensors b*",
-    "Tensor": "1 dims i*,2 data_type i,3 segment !,4 float_data f*,5 int32_data i*,6 string_data !,7 int64_data i*,8 name s,9 raw_data b,"
-              "10 double_data d*,11 uint64_data !,12 doc_string b,13 external_data !,14 data_location i,16 metadata_props b*",
-    "Value": "1 name s,2 type Type,3 doc_string b,4 metadata_props b*",
-    "Type": "1 tensor_type TensorType,6 denotation b",
-    "TensorType": "1 elem_type i,2 shape Shape",
-    "Shape": "1 dim Dim*",
-    "Dim": "1 dim_value i,2 dim_param s,3 denotation b",
-}.items()}
-_WIRE = {"i": (0, 1), "d": (1, 8), "f": (5, 4)}  # wire type and width; everything else is length-delimited
 _UNARY = frozenset({"Neg", "Relu", "Tanh", "Sigmoid", "Softplus", "Abs", "Sin", "Cos", "Exp", "Sqrt"})  # named as in the graph
 _BINARY = frozenset({"Add", "Sub", "Mul", "Div"})
 _ON_SIZES = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.floor_divide}
 _ATTRIBUTES_BEFORE: dict[str, tuple[Any, ...]] = {  # attributes before this opset, inputs from then on
     "Clip": (11, "min", "max"), "Slice": (10, "starts", "ends", "axes"), "ReduceSum": (13, "axes"), "Squeeze": (13, "axes"),
     "Unsqueeze": (13, "axes"), "Split": (13, "split")}
-_FLOATS = (10, 1, 11)  # element types float16, float32, float64, by precision
-_ELEMENTS = {10: ("<f2", "int32_data"), 1: ("<f4", "float_data"), 11: ("<f8", "double_data"), 6: ("<i4", "int32_data"), 7: ("<i8", "int64_data")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,121 +58,6 @@ class OnnxModel:
     output_name: str
 
 
-def _need(condition: object, code: Code, at: str, message: str) -> None:
-    if not condition:
-        raise Refusal(code, at, message)
-
-
-class _Budget:
-    """What reading may still cost; running out declines the file instead of exhausting the machine."""
-
-    def __init__(self, left: int, what: str) -> None:
-        self.left, self.what = left, what
-
-    def spend(self, amount: int, at: str) -> None:
-        self.left -= amount
-        _need(self.left >= 0, Code.TOO_LARGE, at, f"the model has too many {self.what} to be read; use a smaller network")
-
-
-def _varint(data: memoryview, position: int, at: str) -> tuple[int, int]:
-    """Read a signed 64-bit integer; return it and the position after it."""
-    value = 0
-    for k, byte in enumerate(data[position:position + 10]):
-        value |= (byte & 127) << 7 * k
-        if byte < 128:
-            _need((byte or k == 0) and value < 1 << 64, Code.BAD_ONNX, at, "a number is not written in its shortest form; the file is damaged")
-            return value - (value >> 63 << 64), position + k + 1
-    raise Refusal(Code.BAD_ONNX, at, "a number is cut or too long; the file is truncated, damaged or not ONNX")
-
-
-def _decode(data: memoryview, message: str, at: str, budget: _Budget) -> dict[str, Any]:
-    """Read one message; repeated fields become lists (always present), f and d stay raw little-endian bytes."""
-    fields: dict[str, Any] = {name: [] for name, kind in _MESSAGES[message].values() if kind[-1] == "*"}
-    position = 0
-    while position < len(data):
-        budget.spend(1, at)
-        key, position = _varint(data, position, at)
-        name, kind = _MESSAGES[message].get(key >> 3, (f"number {key >> 3}", "!"))
-        place, wire, many, kind = f"{at}.{name}", key & 7, kind[-1] == "*", kind.rstrip("*")
-        _need(kind != "!", Code.BAD_ONNX, place, "this field is not accepted; export one plain, self-contained ONNX graph")
-        _need(many or name not in fields, Code.BAD_ONNX, place, "the field occurs twice, so that readers may disagree; export the model again")
-        expected, width = _WIRE.get(kind, (2, 1))
-        size, position = (width, position) if wire in (1, 5) else _varint(data, position, at)  # for wire type 0 the value itself
-        chunk = data[position:position + size] if wire else data[:0]
-        position += len(chunk)
-        _need((wire == expected or (many and wire == 2)) and (not wire or (len(chunk) == size and size % width == 0)), Code.BAD_ONNX, place,
-              "the field has a wrong wire type or length; the file is truncated or damaged")
-        values: list[Any] = [] if kind == "i" and wire else [size if kind == "i" else bytes(chunk)]
-        start = 0
-        while kind == "i" and start < len(chunk):
-            budget.spend(1, at)
-            number, start = _varint(chunk, start, place)
-            values.append(number)
-        if kind == "s":
-            values = [values[0].decode("utf-8", "replace")]
-            _need("\ufffd" not in values[0], Code.BAD_ONNX, place, "the text is not UTF-8; rename the tensor or node")
-        elif kind in _MESSAGES:
-            values = [_decode(chunk, kind, place, budget)]
-        if many:
-            fields[name] += values
-        else:
-            fields[name] = values[0]
-    return fields
-
-
-@dataclass(frozen=True, eq=False)
-class _Tensor:
-    """A value of the ONNX graph: its element type, and
-
-    * for a constant (``node`` is None) its entries, exactly, in float64 or int64;
-    * else the place of each entry in the vector of a graph node, so that operators which only move entries cost nothing.
-    """
-
-    kind: int
-    array: Array
-    node: int | None = None
-
-
-def _floats(raw: bytes, dtype: str, at: str) -> Array:
-    values = np.frombuffer(raw, dtype).astype(np.float64)
-    _need(np.isfinite(values).all(), Code.BAD_WEIGHTS, at, "a number is NaN or infinite; export a network whose training has converged")
-    return values
-
-
-def _constant(proto: dict[str, Any], at: str) -> _Tensor:
-    """Read a TensorProto whose data lie in the file."""
-    _need(proto.get("data_location", 0) == 0, Code.BAD_ONNX, at, "the data lie outside the file; export the weights into the file itself")
-    kind, dims = proto.get("data_type", 0), proto["dims"]
-    _need(kind in _ELEMENTS, Code.BAD_ONNX, at, f"element type {kind} is not accepted; export weights as float32 or float64, shapes as int64")
-    dtype, field = _ELEMENTS[kind]
-    filled = {name for name in ("raw_data", "float_data", "double_data", "int32_data", "int64_data") if proto.get(name)}
-    raw = proto.get("raw_data", b"")
-    if filled == {field} and field in ("int32_data", "int64_data"):
-        raw = np.array(proto[field], dtype=np.int64).astype("<u2" if kind == 10 else dtype).tobytes()
-        lossless = np.array_equal(np.frombuffer(raw, "<u2" if kind == 10 else dtype), proto[field])
-        _need(lossless, Code.BAD_ONNX, at, "an integer does not fit the tensor's element type; the file is damaged")
-    elif filled == {field}:
-        raw = b"".join(proto[field])
-    _need(filled in ({"raw_data"}, {field}, set()) and len(dims) <= MAX_RANK and all(d >= 0 for d in dims)
-          and len(raw) == prod(dims) * np.dtype(dtype).itemsize, Code.BAD_ONNX, at, f"the data do not fill dimensions {dims[:9]}; export again")
-    return _Tensor(kind, (_floats(raw, dtype, at) if kind in _FLOATS else np.frombuffer(raw, dtype).astype(np.int64)).reshape(dims))
-
-
-def _attribute(proto: dict[str, Any], at: str) -> Any:
-    """Value of an attribute: an int, a float (the exact float32), or a tensor (also for lists of numbers)."""
-    field = {1: "f", 2: "i", 4: "t", 6: "floats", 7: "ints"}.get(proto.get("type", 0), "")
-    filled = {name for name, value in proto.items() if value != []} - {"name", "type", "doc_string"}
-    _need(field and filled <= {field} and (field != "t" or filled), Code.UNKNOWN_OPERATOR, at,
-          "the attribute is not one number, list of numbers or tensor; text, subgraphs and sparse tensors are not accepted")
-    if field == "t":
-        return _constant(proto["t"], at)
-    if field == "f":
-        return float(_floats(proto.get("f", bytes(4)), "<f4", at)[0])
-    if field == "i":
-        return proto.get("i", 0)
-    return _Tensor(1, _floats(b"".join(proto["floats"]), "<f4", at)) if field == "floats" else _Tensor(7, np.array(proto["ints"], dtype=np.int64))
-
-
 class _Operators:
     """The allow-list: each method with a capital letter is the ONNX operator of that name, and its signature lists what it accepts:
     inputs are positional (None where absent), attributes are keywords with ONNX's defaults.  Errors of NumPy are refusals of shapes.
@@ -207,14 +66,14 @@ class _Operators:
     def __init__(self, opset: int, at: str) -> None:
         self.opset, self.place, self.outputs = opset, at, 1
         self.builder = Builder()
-        self.work = _Budget(MAX_WORK, "numbers")
-        self.values: dict[str, _Tensor] = {}
+        self.work = Budget(MAX_WORK, "numbers")
+        self.values: dict[str, Tensor] = {}
         self.products: dict[int, tuple[int, Array]] = {}  # node of x W': x and W, for the constant that may be added as a bias
 
     def need(self, condition: object, message: str, code: Code = Code.BAD_SHAPE) -> None:
-        _need(condition, code, self.place, message)
+        need(condition, code, self.place, message)
 
-    def define(self, name: str, value: _Tensor) -> None:
+    def define(self, name: str, value: Tensor) -> None:
         self.need(name and name not in self.values, f"the name {name[:60]!r} is empty or defined twice; export the model again", Code.BAD_ONNX)
         self.values[name] = value
 
@@ -226,7 +85,7 @@ class _Operators:
         self.need(len(set(names)) == len(names), "an attribute is given twice; export the model again", Code.BAD_ONNX)
         missing = [name[:60] for name in proto["input"] if name and name not in self.values]
         self.need(not missing, f"the inputs {missing[:9]} are not defined before they are used; export the model again", Code.BAD_ONNX)
-        attributes = {name: _attribute(a, f"{self.place}, attribute {name[:60]!r}") for name, a in zip(names, proto["attribute"], strict=True)}
+        attributes = {name: attribute(a, f"{self.place}, attribute {name[:60]!r}") for name, a in zip(names, proto["attribute"], strict=True)}
         self.outputs = max(1, len(proto["output"]))
         try:
             results = self.apply(op, [self.values[name] if name else None for name in proto["input"]], attributes)
@@ -238,13 +97,13 @@ class _Operators:
         for name, value in zip(proto["output"], results, strict=True):
             self.define(name, value)
 
-    def apply(self, op: str, inputs: list[_Tensor | None], attributes: dict[str, Any]) -> list[_Tensor]:
+    def apply(self, op: str, inputs: list[Tensor | None], attributes: dict[str, Any]) -> list[Tensor]:
         """Apply an operator, after its inputs and attributes are found to be those of its method's signature."""
         since, *names = _ATTRIBUTES_BEFORE.get(op, (0,))
         if self.opset < since:
             self.need(len(inputs) == 1 and inputs[0], f"{names} are attributes before opset {since}, not inputs", Code.BAD_ONNX)
             values = [attributes.pop(name, None) for name in names]
-            inputs = inputs + [_Tensor(inputs[0].kind, np.array(v)) if isinstance(v, float) and inputs[0] else v for v in values]
+            inputs = inputs + [Tensor(inputs[0].kind, np.array(v)) if isinstance(v, float) and inputs[0] else v for v in values]
         while inputs and inputs[-1] is None:
             inputs.pop()
         self.need(None not in inputs[:1 if op in ("Clip", "Slice") else None], "an input is missing", Code.BAD_ONNX)
@@ -257,24 +116,24 @@ class _Operators:
             raise Refusal(Code.UNKNOWN_OPERATOR, self.place, f"{str(error)[:160]} in this form of the operator; export with another opset") from None
         for name in attributes.keys() & signature.parameters.keys():
             like, value = signature.parameters[name].default, attributes[name]
-            self.need(type(value) is (_Tensor if like is None else type(like)), f"attribute {name} has the wrong type", Code.BAD_ONNX)
+            self.need(type(value) is (Tensor if like is None else type(like)), f"attribute {name} has the wrong type", Code.BAD_ONNX)
         result = method(*inputs, **attributes)
         return result if isinstance(result, list) else [result]
 
-    def tensor(self, kind: int, array: Any, node: int | None = None) -> _Tensor:
+    def tensor(self, kind: int, array: Any, node: int | None = None) -> Tensor:
         self.need(np.ndim(array) <= MAX_RANK, f"a tensor has more than {MAX_RANK} dimensions")
         self.work.spend(8 * np.size(array), self.place)
-        return _Tensor(kind, np.asarray(array), node)
+        return Tensor(kind, np.asarray(array), node)
 
-    def like(self, x: _Tensor, array: Any) -> _Tensor:
+    def like(self, x: Tensor, array: Any) -> Tensor:
         return self.tensor(x.kind, array, x.node)
 
-    def vector(self, kind: int, node: int, shape: Sequence[int]) -> _Tensor:
+    def vector(self, kind: int, node: int, shape: Sequence[int]) -> Tensor:
         return self.tensor(kind, np.arange(self.builder.size(node)).reshape(tuple(shape)), node)
 
-    def node(self, x: _Tensor, shape: Sequence[int] | None = None) -> int:
+    def node(self, x: Tensor, shape: Sequence[int] | None = None) -> int:
         """Graph node of the tensor's entries, row by row, repeated to ``shape``."""
-        self.need(x.kind in _FLOATS, "integers may only be shapes, axes and indices; export with float tensors", Code.UNKNOWN_OPERATOR)
+        self.need(x.kind in FLOATS, "integers may only be shapes, axes and indices; export with float tensors", Code.UNKNOWN_OPERATOR)
         entries = x.array if shape is None else np.broadcast_to(x.array, tuple(shape))
         self.work.spend((256 if x.node is None else 32) * entries.size, self.place)
         values = entries.ravel().tolist()
@@ -290,10 +149,10 @@ class _Operators:
         self.work.spend(8 * prod(shape), self.place)
         return shape
 
-    def ints(self, x: _Tensor | None) -> list[int]:
+    def ints(self, x: Tensor | None) -> list[int]:
         if x is None:
             return []
-        self.need(x.node is None and x.kind not in _FLOATS and x.array.ndim <= 1, "a shape, axis or index is not a list of constant integers; "
+        self.need(x.node is None and x.kind not in FLOATS and x.array.ndim <= 1, "a shape, axis or index is not a list of constant integers; "
                   "export with static shapes", Code.UNKNOWN_OPERATOR)
         return [int(v) for v in x.array.ravel().tolist()]
 
@@ -302,13 +161,13 @@ class _Operators:
         self.need(all(0 <= p < rank for p in places) and len(set(places)) == len(places), f"axes {values[:9]} do not fit {rank} dimensions")
         return places
 
-    def unary(self, op: str, data: Any, x: _Tensor, /) -> _Tensor:
+    def unary(self, op: str, data: Any, x: Tensor, /) -> Tensor:
         return self.vector(x.kind, self.builder.unary(op, self.node(x), data), x.array.shape)
 
-    def binary(self, op: str, a: _Tensor, b: _Tensor, /) -> _Tensor:
+    def binary(self, op: str, a: Tensor, b: Tensor, /) -> Tensor:
         shape = self.joint(a.array.shape, b.array.shape)
         self.need(a.kind == b.kind, f"the operands have different element types {a.kind} and {b.kind}", Code.BAD_ONNX)
-        if a.kind not in _FLOATS:
+        if a.kind not in FLOATS:
             sizes = all(np.all(abs(t.array.clip(-(1 << 31))) < 1 << 31) for t in (a, b))  # so that int64 cannot overflow
             positive = op != "div" or (np.all(a.array >= 0) and np.all(b.array > 0))
             self.need(op in _ON_SIZES and sizes and positive, "integers may only be sizes here", Code.UNKNOWN_OPERATOR)
@@ -324,32 +183,32 @@ class _Operators:
                 return self.vector(a.kind, self.affine(source, weight, c), shape)
         return self.vector(a.kind, self.builder.binary(op, self.node(a, shape), self.node(b, shape)), shape)
 
-    def rows(self, x: _Tensor, weight: Array) -> _Tensor:
+    def rows(self, x: Tensor, weight: Array) -> Tensor:
         """``x @ weight`` with a constant matrix (k, p), for each row of ``x`` (..., k)."""
         parts = []
         for row in x.array.reshape(-1, x.array.shape[-1]):
-            source = self.node(_Tensor(x.kind, row, x.node))
+            source = self.node(Tensor(x.kind, row, x.node))
             parts.append(self.affine(source, weight.T, np.zeros(weight.shape[1])))
             self.products[parts[-1]] = (source, weight.T)
         return self.vector(x.kind, self.builder.concat(parts), (*x.array.shape[:-1], weight.shape[1]))
 
-    def sum(self, x: _Tensor, last: int) -> _Tensor:
+    def sum(self, x: Tensor, last: int) -> Tensor:
         """Sum over the last ``last`` axes: an affine node of zeros and ones."""
         shape = x.array.shape[:x.array.ndim - last]
         size, terms = prod(shape), prod(x.array.shape[len(shape):])
         self.work.spend(8 * size * size * terms, self.place)
         return self.vector(x.kind, self.affine(self.node(x), np.kron(np.eye(size), np.ones((1, terms))), np.zeros(size)), shape)
 
-    def scaled(self, x: _Tensor, factor: float) -> _Tensor:
+    def scaled(self, x: Tensor, factor: float) -> Tensor:
         if factor == 1.0:
             return x
         if x.node is None and x.kind != 11:  # two float32 numbers have an exact product in float64
             return self.like(x, x.array * factor)
-        return self.binary("mul", x, _Tensor(x.kind, np.array(factor)))
+        return self.binary("mul", x, Tensor(x.kind, np.array(factor)))
 
     # products and sums
 
-    def MatMul(self, a: _Tensor, b: _Tensor, /) -> _Tensor:
+    def MatMul(self, a: Tensor, b: Tensor, /) -> Tensor:
         self.need(a.kind == b.kind and a.array.size and b.array.size, "a matrix product needs two matrices or vectors of one element type")
         left, right = self.like(a, np.atleast_2d(a.array)), b if b.array.ndim > 1 else self.like(b, b.array[:, None])
         self.need(a.array.ndim and left.array.shape[-1] == right.array.shape[-2], f"shapes {a.array.shape} and {b.array.shape} do not fit")
@@ -365,8 +224,8 @@ class _Operators:
         drop = [axis for t, axis in ((a, -2), (b, -1)) if t.array.ndim == 1]
         return self.like(out, out.array.squeeze(tuple(drop)))
 
-    def Gemm(self, a: _Tensor, b: _Tensor, c: _Tensor | None = None, /, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,
-             transB: int = 0) -> _Tensor:
+    def Gemm(self, a: Tensor, b: Tensor, c: Tensor | None = None, /, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,
+             transB: int = 0) -> Tensor:
         self.need(a.array.ndim == b.array.ndim == 2, "Gemm multiplies two matrices")
         a, b = (self.like(x, x.array.T) if turn else x for x, turn in ((a, transA), (b, transB)))
         on_b = b.node is None and b.kind != 11
@@ -374,7 +233,7 @@ class _Operators:
         self.need(c is None or self.joint(c.array.shape, product.array.shape) == product.array.shape, "C is larger than the product")
         return product if c is None else self.binary("add", product, self.scaled(c, beta))
 
-    def ReduceSum(self, x: _Tensor, axes: _Tensor | None = None, /, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> _Tensor:
+    def ReduceSum(self, x: Tensor, axes: Tensor | None = None, /, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
         listed, rank = self.ints(axes), x.array.ndim
         if noop_with_empty_axes and not listed:
             return x
@@ -384,45 +243,45 @@ class _Operators:
 
     # elementwise
 
-    def LeakyRelu(self, x: _Tensor, /, *, alpha: float = float(np.float32(0.01))) -> _Tensor:
+    def LeakyRelu(self, x: Tensor, /, *, alpha: float = float(np.float32(0.01))) -> Tensor:
         return self.unary("leaky_relu", Fraction(alpha), x)
 
-    def Pow(self, x: _Tensor, exponent: _Tensor, /) -> _Tensor:
+    def Pow(self, x: Tensor, exponent: Tensor, /) -> Tensor:
         shape, k = self.joint(x.array.shape, exponent.array.shape), set(exponent.array.ravel().tolist())
         self.need(exponent.node is None and len(k) == 1 and float(max(k)).is_integer(), "the exponent is not one constant integer; "
                   "use Sqrt, Exp or a product", Code.UNKNOWN_OPERATOR)
         return self.vector(x.kind, self.builder.unary("pow", self.node(x, shape), int(max(k))), shape)
 
-    def Clip(self, x: _Tensor, lo: _Tensor | None = None, hi: _Tensor | None = None, /) -> _Tensor:
+    def Clip(self, x: Tensor, lo: Tensor | None = None, hi: Tensor | None = None, /) -> Tensor:
         for op, bound in (("max", lo), ("min", hi)):
             if bound is not None:
                 self.need(bound.array.shape in ((), (1,)), "the bounds of Clip are not scalars; use Max and Min")
                 x = self.binary(op, x, self.like(bound, bound.array.reshape(())))
         return x
 
-    def Min(self, x: _Tensor, /, *more: _Tensor) -> _Tensor:
+    def Min(self, x: Tensor, /, *more: Tensor) -> Tensor:
         return reduce(partial(self.binary, "min"), more, x)
 
-    def Max(self, x: _Tensor, /, *more: _Tensor) -> _Tensor:
+    def Max(self, x: Tensor, /, *more: Tensor) -> Tensor:
         return reduce(partial(self.binary, "max"), more, x)
 
-    def Cast(self, x: _Tensor, /, *, to: int = 0, saturate: int = 1) -> _Tensor:
-        order = [*_FLOATS, to]
+    def Cast(self, x: Tensor, /, *, to: int = 0, saturate: int = 1) -> Tensor:
+        order = [*FLOATS, to]
         if x.node is not None:
             self.need(order.index(x.kind) <= order.index(to) < 3, "this Cast rounds; use one float type throughout", Code.UNKNOWN_OPERATOR)
             return replace(x, kind=to)
-        self.need(to in _ELEMENTS, f"Cast to element type {to} is not accepted; cast to float32, float64 or int64", Code.UNKNOWN_OPERATOR)
+        self.need(to in ELEMENTS, f"Cast to element type {to} is not accepted; cast to float32, float64 or int64", Code.UNKNOWN_OPERATOR)
         with np.errstate(all="ignore"):
-            cast = x.array.astype(_ELEMENTS[to][0])
+            cast = x.array.astype(ELEMENTS[to][0])
         self.need(cast.tolist() == x.array.tolist(), "this Cast rounds a constant; export the constant in its final type", Code.UNKNOWN_OPERATOR)
-        return self.tensor(to, cast.astype(np.float64 if to in _FLOATS else np.int64))
+        return self.tensor(to, cast.astype(np.float64 if to in FLOATS else np.int64))
 
     # operators that only move entries
 
-    def Identity(self, x: _Tensor, /) -> _Tensor:
+    def Identity(self, x: Tensor, /) -> Tensor:
         return x
 
-    def Concat(self, *parts: _Tensor, axis: int = MAX_FIELDS) -> _Tensor:
+    def Concat(self, *parts: Tensor, axis: int = MAX_FIELDS) -> Tensor:
         self.need(len({p.kind for p in parts}) == 1, "the parts have different element types", Code.BAD_ONNX)
         self.work.spend(8 * sum(p.array.size for p in parts), self.place)
         if all(p.node is None for p in parts):
@@ -432,8 +291,8 @@ class _Operators:
         node = self.builder.concat([self.node(p) for p in parts if p.array.size])
         return self.tensor(parts[0].kind, np.concatenate(places, axis), node)
 
-    def Slice(self, x: _Tensor, starts: _Tensor | None = None, ends: _Tensor | None = None, axes: _Tensor | None = None,
-              steps: _Tensor | None = None, /) -> _Tensor:
+    def Slice(self, x: Tensor, starts: Tensor | None = None, ends: Tensor | None = None, axes: Tensor | None = None,
+              steps: Tensor | None = None, /) -> Tensor:
         begin, stop = self.ints(starts), self.ints(ends)
         along, pace = self.axes(self.ints(axes) or range(len(begin)), x.array.ndim), self.ints(steps) or [1] * len(begin)
         self.need(begin and 0 not in pace, "starts of Slice are missing, or a step is zero", Code.BAD_ONNX)
@@ -445,12 +304,12 @@ class _Operators:
             x = self.like(x, x.array.take(np.arange(first, last, step), axis))
         return x
 
-    def Gather(self, x: _Tensor, indices: _Tensor, /, *, axis: int = 0) -> _Tensor:
+    def Gather(self, x: Tensor, indices: Tensor, /, *, axis: int = 0) -> Tensor:
         index = np.array(self.ints(replace(indices, array=indices.array.ravel())), dtype=np.int64).reshape(indices.array.shape)
         self.work.spend(8 * index.size * (x.array.size // max(1, x.array.shape[axis])), self.place)
         return self.like(x, x.array.take(index, axis))
 
-    def Split(self, x: _Tensor, sizes: _Tensor | None = None, /, *, axis: int = 0, num_outputs: int = 0) -> list[_Tensor]:
+    def Split(self, x: Tensor, sizes: Tensor | None = None, /, *, axis: int = 0, num_outputs: int = 0) -> list[Tensor]:
         size, count = x.array.shape[self.axes([axis], x.array.ndim)[0]], self.outputs
         step = -(-size // count)
         parts = self.ints(sizes) or [max(0, min(step, size - k * step)) for k in range(count)]
@@ -459,42 +318,42 @@ class _Operators:
         ends = np.cumsum(parts).tolist()
         return [self.like(x, x.array.take(np.arange(end - part, end), axis)) for part, end in zip(parts, ends, strict=True)]
 
-    def Reshape(self, x: _Tensor, shape: _Tensor, /, *, allowzero: int = 0) -> _Tensor:
+    def Reshape(self, x: Tensor, shape: Tensor, /, *, allowzero: int = 0) -> Tensor:
         old, listed = x.array.shape, self.ints(shape)
         dims = [old[i] if d == 0 and i < len(old) and not allowzero else d for i, d in enumerate(listed)]
         self.need(all(d >= -1 for d in dims), f"a tensor cannot be reshaped to {listed[:9]}")
         return self.like(x, x.array.reshape(dims))
 
-    def Flatten(self, x: _Tensor, /, *, axis: int = 1) -> _Tensor:
+    def Flatten(self, x: Tensor, /, *, axis: int = 1) -> Tensor:
         shape = x.array.shape
         self.need(-len(shape) <= axis <= len(shape), f"axis {axis} does not fit {len(shape)} dimensions")
         return self.like(x, x.array.reshape(prod(shape[:axis]), prod(shape[axis:])))
 
-    def Squeeze(self, x: _Tensor, axes: _Tensor | None = None, /) -> _Tensor:
+    def Squeeze(self, x: Tensor, axes: Tensor | None = None, /) -> Tensor:
         return self.like(x, x.array.squeeze(tuple(self.ints(axes)) or None))
 
-    def Unsqueeze(self, x: _Tensor, axes: _Tensor, /) -> _Tensor:
+    def Unsqueeze(self, x: Tensor, axes: Tensor, /) -> Tensor:
         self.need(axes.array.size <= MAX_RANK, f"a tensor has more than {MAX_RANK} dimensions")
         return self.like(x, np.expand_dims(x.array, self.ints(axes)))
 
-    def Transpose(self, x: _Tensor, /, *, perm: _Tensor | None = None) -> _Tensor:
+    def Transpose(self, x: Tensor, /, *, perm: Tensor | None = None) -> Tensor:
         return self.like(x, x.array.transpose(None if perm is None else self.ints(perm)))
 
-    def Expand(self, x: _Tensor, shape: _Tensor, /) -> _Tensor:
+    def Expand(self, x: Tensor, shape: Tensor, /) -> Tensor:
         return self.like(x, np.broadcast_to(x.array, self.joint(x.array.shape, self.ints(shape))))
 
     # constants and shapes
 
-    def Constant(self, /, **attributes: Any) -> _Tensor:
+    def Constant(self, /, **attributes: Any) -> Tensor:
         name, value = next(iter(attributes.items()), ("", None))
-        like = {"value": _Tensor, "value_float": float, "value_floats": _Tensor, "value_int": int, "value_ints": _Tensor}.get(name)
+        like = {"value": Tensor, "value_float": float, "value_floats": Tensor, "value_int": int, "value_ints": Tensor}.get(name)
         self.need(len(attributes) == 1 and like is type(value), "Constant is not one tensor, number or list of numbers", Code.UNKNOWN_OPERATOR)
-        return value if isinstance(value, _Tensor) else self.tensor(1 if like is float else 7, np.array(value))
+        return value if isinstance(value, Tensor) else self.tensor(1 if like is float else 7, np.array(value))
 
-    def Shape(self, x: _Tensor, /, *, start: int = 0, end: int = MAX_RANK) -> _Tensor:
+    def Shape(self, x: Tensor, /, *, start: int = 0, end: int = MAX_RANK) -> Tensor:
         return self.tensor(7, np.array(x.array.shape[start:end], dtype=np.int64))
 
-    def ConstantOfShape(self, shape: _Tensor, /, *, value: _Tensor = _Tensor(1, np.zeros(1))) -> _Tensor:  # noqa: B008
+    def ConstantOfShape(self, shape: Tensor, /, *, value: Tensor = Tensor(1, np.zeros(1))) -> Tensor:  # noqa: B008
         return self.like(value, np.broadcast_to(value.array.reshape(()), self.joint(self.ints(shape))))
 
 
@@ -504,9 +363,9 @@ OPERATORS = tuple(sorted({name for name in vars(_Operators) if name[0].isupper()
 def _declared(value: dict[str, Any], at: str) -> tuple[int, list[int | None]]:
     """Element type and dimensions (None where symbolic) that the file declares for its input or output."""
     tensor = value.get("type", {}).get("tensor_type", {})
-    _need("shape" in tensor and tensor.get("elem_type") in _FLOATS, Code.BAD_ONNX, at, "a float tensor with declared dimensions is expected")
+    need("shape" in tensor and tensor.get("elem_type") in FLOATS, Code.BAD_ONNX, at, "a float tensor with declared dimensions is expected")
     dims = tensor["shape"]["dim"]
-    _need(all(d.get("dim_value", 1) >= 1 and not {"dim_value", "dim_param"} <= d.keys() for d in dims), Code.BAD_SHAPE, at,
+    need(all(d.get("dim_value", 1) >= 1 and not {"dim_value", "dim_param"} <= d.keys() for d in dims), Code.BAD_SHAPE, at,
           "a dimension is zero, negative or ambiguous; export with static shapes")
     return tensor["elem_type"], [d.get("dim_value") for d in dims]
 
@@ -542,20 +401,20 @@ def read_onnx(data: bytes, at: str = "model.onnx") -> OnnxModel:
     ----------
     .. [1] Open Neural Network Exchange, operator schemas and IR specification, https://github.com/onnx/onnx/tree/main/docs.
     """
-    _need(data[:2] != b"PK" and data[:1] != b"\x80", Code.FORBIDDEN_FORMAT, at, "this is a pickle or zip file (.pt, .pth, .pkl); export ONNX")
-    _need(len(data) <= MAX_BYTES, Code.TOO_LARGE, at, f"the file has {len(data)} bytes, more than {MAX_BYTES}; use a smaller network")
-    model = _decode(memoryview(data), "Model", at, _Budget(MAX_FIELDS, "fields"))
+    need(data[:2] != b"PK" and data[:1] != b"\x80", Code.FORBIDDEN_FORMAT, at, "this is a pickle or zip file (.pt, .pth, .pkl); export ONNX")
+    need(len(data) <= MAX_BYTES, Code.TOO_LARGE, at, f"the file has {len(data)} bytes, more than {MAX_BYTES}; use a smaller network")
+    model = decode(memoryview(data), "Model", at, Budget(MAX_FIELDS, "fields"))
     versions = [o.get("version") for o in model["opset_import"] if o.get("domain", "") in ("", "ai.onnx")]
-    _need(model.get("ir_version") in IR_VERSIONS and len(versions) == 1 and versions[0] in OPSETS, Code.BAD_ONNX, at,
+    need(model.get("ir_version") in IR_VERSIONS and len(versions) == 1 and versions[0] in OPSETS, Code.BAD_ONNX, at,
           f"IR version {model.get('ir_version')} with opsets {versions[:9]} is not read; export with one opset between 7 and 25")
     graph: dict[str, Any] = model.get("graph", {"node": [], "initializer": [], "input": [], "output": []})
-    _need(len(graph["node"]) <= MAX_NODES, Code.TOO_LARGE, at, f"{len(graph['node'])} nodes, more than {MAX_NODES}; use a smaller network")
-    _need(len(graph["input"]) == len(graph["output"]) == 1, Code.BAD_ONNX, at,
+    need(len(graph["node"]) <= MAX_NODES, Code.TOO_LARGE, at, f"{len(graph['node'])} nodes, more than {MAX_NODES}; use a smaller network")
+    need(len(graph["input"]) == len(graph["output"]) == 1, Code.BAD_ONNX, at,
           f"{len(graph['input'])} inputs and {len(graph['output'])} outputs where one of each is expected; keep weights out of the inputs")
     operators = _Operators(versions[0], at)
     for proto in graph["initializer"]:
         operators.place = f"{at}: tensor {proto.get('name', '')[:60]!r}"
-        operators.define(proto.get("name", ""), _constant(proto, operators.place))
+        operators.define(proto.get("name", ""), constant(proto, operators.place))
     source, target = graph["input"][0].get("name", ""), graph["output"][0].get("name", "")
     operators.place = f"{at}: input {source[:60]!r}"
     kind, dims = _declared(graph["input"][0], operators.place)

@@ -1,0 +1,188 @@
+"""The ONNX wire format, read strictly: bytes to fields, tensors and attributes, without any library of protocol buffers.
+
+A field that is not known here, a singular field that occurs twice, a number that is not in shortest form, or a byte after the end is refused,
+so that two readers of one file cannot disagree.  Tensors are the numbers that they are: float16, float32 and float64 are dyadic rationals, held
+exactly in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from verifiers.kernel.codes import Code, Refusal
+
+Array = npt.NDArray[Any]
+MAX_RANK = 8
+FLOATS = (10, 1, 11)  # element types float16, float32, float64, by precision
+ELEMENTS = {10: ("<f2", "int32_data"), 1: ("<f4", "float_data"), 11: ("<f8", "double_data"), 6: ("<i4", "int32_data"), 7: ("<i8", "int64_data")}
+
+# Messages field by field: number, name, kind.  Kinds: i varint, f float32, d float64, s text, b bytes (not looked into), or a message;
+# * repeated; ! refused.  A number that is not listed is refused too.
+_MESSAGES = {message: {int(number): (name, kind) for number, name, kind in (field.split() for field in fields.split(","))} for message, fields in {
+    "Model": "1 ir_version i,2 producer_name b,3 producer_version b,4 domain b,5 model_version i,6 doc_string b,7 graph Graph,"
+             "8 opset_import Opset*,14 metadata_props b*,20 training_info !,25 functions !,26 configuration !",
+    "Opset": "1 domain s,2 version i",
+    "Graph": "1 node Node*,2 name b,5 initializer Tensor*,10 doc_string b,11 input Value*,12 output Value*,13 value_info b*,"
+             "14 quantization_annotation !,15 sparse_initializer !,16 metadata_props b*",
+    "Node": "1 input s*,2 output s*,3 name s,4 op_type s,5 attribute Attribute*,6 doc_string b,7 domain s,8 overload !,9 metadata_props b*,"
+            "10 device_configurations !",
+    "Attribute": "1 name s,2 f f,3 i i,4 s b,5 t Tensor,6 g b,7 floats f*,8 ints i*,9 strings b*,10 tensors b*,11 graphs b*,13 doc_string b,"
+                 "14 tp b,15 type_protos b*,20 type i,21 ref_attr_name !,22 sparse_tensor b,23 sparse_tensors b*",
+    "Tensor": "1 dims i*,2 data_type i,3 segment !,4 float_data f*,5 int32_data i*,6 string_data !,7 int64_data i*,8 name s,9 raw_data b,"
+              "10 double_data d*,11 uint64_data !,12 doc_string b,13 external_data !,14 data_location i,16 metadata_props b*",
+    "Value": "1 name s,2 type Type,3 doc_string b,4 metadata_props b*",
+    "Type": "1 tensor_type TensorType,6 denotation b",
+    "TensorType": "1 elem_type i,2 shape Shape",
+    "Shape": "1 dim Dim*",
+    "Dim": "1 dim_value i,2 dim_param s,3 denotation b",
+}.items()}
+_WIRE = {"i": (0, 1), "d": (1, 8), "f": (5, 4)}  # wire type and width; everything else is length-delimited
+
+
+def need(condition: object, code: Code, at: str, message: str) -> None:
+    """Raise a :class:`Refusal` unless the condition holds."""
+    if not condition:
+        raise Refusal(code, at, message)
+
+
+class Budget:
+    """What reading may still cost; running out declines the file instead of exhausting the machine."""
+
+    def __init__(self, left: int, what: str) -> None:
+        self.left, self.what = left, what
+
+    def spend(self, amount: int, at: str) -> None:
+        """Count ``amount``, or refuse with ``TOO_LARGE``."""
+        self.left -= amount
+        need(self.left >= 0, Code.TOO_LARGE, at, f"the model has too many {self.what} to be read; use a smaller network")
+
+
+def _varint(data: memoryview, position: int, at: str) -> tuple[int, int]:
+    """Read a signed 64-bit integer; return it and the position after it."""
+    value = 0
+    for k, byte in enumerate(data[position:position + 10]):
+        value |= (byte & 127) << 7 * k
+        if byte < 128:
+            need((byte or k == 0) and value < 1 << 64, Code.BAD_ONNX, at, "a number is not written in its shortest form; the file is damaged")
+            return value - (value >> 63 << 64), position + k + 1
+    raise Refusal(Code.BAD_ONNX, at, "a number is cut or too long; the file is truncated, damaged or not ONNX")
+
+
+def _varints(data: memoryview, at: str, budget: Budget) -> list[int]:
+    values, position = [], 0
+    while position < len(data):
+        budget.spend(1, at)
+        value, position = _varint(data, position, at)
+        values.append(value)
+    return values
+
+
+def decode(data: memoryview, message: str, at: str, budget: Budget) -> dict[str, Any]:
+    """Read one message as a dictionary of its fields.
+
+    Parameters
+    ----------
+    data : memoryview
+        The message's bytes, all of them.
+    message : str
+        ``"Model"``, or the kind of a nested message.
+    at : str
+        Place, for refusals.
+    budget : Budget
+        Fields and packed integers that may still be read.
+
+    Returns
+    -------
+    dict
+        Repeated fields are lists and always present; singular ones only if they stand in the bytes; floats stay raw little-endian bytes.
+
+    Raises
+    ------
+    Refusal
+        ``BAD_ONNX`` for bytes that are not exactly one message of known fields, ``TOO_LARGE`` over the budget.
+    """
+    fields: dict[str, Any] = {name: [] for name, kind in _MESSAGES[message].values() if kind[-1] == "*"}
+    position = 0
+    while position < len(data):
+        budget.spend(1, at)
+        key, position = _varint(data, position, at)
+        name, kind = _MESSAGES[message].get(key >> 3, (f"number {key >> 3}", "!"))
+        place, wire, many, kind = f"{at}.{name}", key & 7, kind[-1] == "*", kind.rstrip("*")
+        need(kind != "!", Code.BAD_ONNX, place, "this field is not accepted; export one plain, self-contained ONNX graph")
+        need(many or name not in fields, Code.BAD_ONNX, place, "the field occurs twice, so that readers may disagree; export the model again")
+        expected, width = _WIRE.get(kind, (2, 1))
+        size, position = (width, position) if wire in (1, 5) else _varint(data, position, at)  # for wire type 0 the value itself
+        chunk = data[position:position + size] if wire else data[:0]
+        position += len(chunk)
+        need((wire == expected or (many and wire == 2)) and (not wire or (len(chunk) == size and size % width == 0)), Code.BAD_ONNX, place,
+             "the field has a wrong wire type or length; the file is truncated or damaged")
+        if kind == "i":
+            values: list[Any] = _varints(chunk, place, budget) if wire else [size]
+        else:
+            values = [decode(chunk, kind, place, budget) if kind in _MESSAGES else bytes(chunk)]
+        if kind == "s":
+            values = [values[0].decode("utf-8", "surrogateescape")]
+            need(values[0].isprintable(), Code.BAD_ONNX, place, "the text is not printable UTF-8; rename the tensor or node")
+        if many:
+            fields[name] += values
+        else:
+            fields[name] = values[0]
+    return fields
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A value of the ONNX graph: its element type, and
+
+    * for a constant (``node`` is None) its entries, exactly, in float64 or int64;
+    * else the place of each entry in the vector of a graph node, so that operators which only move entries cost nothing.
+    """
+
+    kind: int
+    array: Array
+    node: int | None = None
+
+
+def _floats(raw: bytes, dtype: str, at: str) -> Array:
+    values = np.frombuffer(raw, dtype).astype(np.float64)
+    need(np.isfinite(values).all(), Code.BAD_WEIGHTS, at, "a number is NaN or infinite; export a network whose training has converged")
+    return values
+
+
+def constant(proto: dict[str, Any], at: str) -> Tensor:
+    """Read a TensorProto whose data lie in the file."""
+    need(proto.get("data_location", 0) == 0, Code.BAD_ONNX, at, "the data lie outside the file; export the weights into the file itself")
+    kind, dims = proto.get("data_type", 0), proto["dims"]
+    need(kind in ELEMENTS, Code.BAD_ONNX, at, f"element type {kind} is not accepted; export weights as float32 or float64, shapes as int64")
+    dtype, field = ELEMENTS[kind]
+    filled = {name for name in ("raw_data", "float_data", "double_data", "int32_data", "int64_data") if proto.get(name)}
+    raw = proto.get("raw_data", b"")
+    if filled == {field} and field in ("int32_data", "int64_data"):
+        raw = np.array(proto[field], dtype=np.int64).astype("<u2" if kind == 10 else dtype).tobytes()
+        lossless = np.array_equal(np.frombuffer(raw, "<u2" if kind == 10 else dtype), proto[field])
+        need(lossless, Code.BAD_ONNX, at, "an integer does not fit the tensor's element type; the file is damaged")
+    elif filled == {field}:
+        raw = b"".join(proto[field])
+    need(filled in ({"raw_data"}, {field}, set()) and len(dims) <= MAX_RANK and all(d >= 0 for d in dims)
+          and len(raw) == prod(dims) * np.dtype(dtype).itemsize, Code.BAD_ONNX, at, f"the data do not fill dimensions {dims[:9]}; export again")
+    return Tensor(kind, (_floats(raw, dtype, at) if kind in FLOATS else np.frombuffer(raw, dtype).astype(np.int64)).reshape(dims))
+
+
+def attribute(proto: dict[str, Any], at: str) -> Any:
+    """Value of an attribute: an int, a float (the exact float32), or a tensor (also for lists of numbers)."""
+    field = {1: "f", 2: "i", 4: "t", 6: "floats", 7: "ints"}.get(proto.get("type", 0), "")
+    filled = {name for name, value in proto.items() if value != []} - {"name", "type", "doc_string"}
+    need(field and filled <= {field} and (field != "t" or filled), Code.UNKNOWN_OPERATOR, at,
+          "the attribute is not one number, list of numbers or tensor; text, subgraphs and sparse tensors are not accepted")
+    if field == "t":
+        return constant(proto["t"], at)
+    if field == "f":
+        return float(_floats(proto.get("f", bytes(4)), "<f4", at)[0])
+    if field == "i":
+        return proto.get("i", 0)
+    return Tensor(1, _floats(b"".join(proto["floats"]), "<f4", at)) if field == "floats" else Tensor(7, np.array(proto["ints"], dtype=np.int64))
