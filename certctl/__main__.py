@@ -1,6 +1,6 @@
 """``python -m certctl`` is the command line."""
 
-from certctl.cli import main
+from certctl.cli.main import run
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run())

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from verifiers.kernel.check import Receipt
 
-MAX_CONTROLLER = 1 << 30
-
 
 class NotDeployable(Exception):
     """The controller may not run.
@@ -72,18 +70,19 @@ def load_deployable(bundle: str | Path, requirement: str | Path) -> Deployable:
     if receipt.outcome != "ACCEPTED":
         raise NotDeployable(receipt.code or "INTERNAL", f"{receipt.at}: {receipt.message}", receipt)
     if receipt.requirement_source != "given" or receipt.controller_sha256 is None:
-        raise NotDeployable("INTERNAL", "the kernel accepted without the given requirement or without a controller", receipt)
+        raise NotDeployable("INTERNAL", "the kernel has accepted a plant without a controller, or not against the given requirement", receipt)
     return Deployable(controller_bytes(bundle, receipt.controller_sha256, receipt), receipt.controller_sha256, receipt)
 
 
 def controller_bytes(bundle: Path, sha256: str, receipt: Receipt | None = None) -> bytes:
     """Read the bundle's controller once and hand it on only when it has the sha256 that the kernel reported."""
-    path = bundle / "controller.onnx"
+    from verifiers.kernel.bundle import read_file
+    from verifiers.kernel.codes import Refusal
+
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_CONTROLLER + 1)
-    except OSError as error:
-        raise NotDeployable("MISSING_FILE", f"{path} cannot be read: {error.strerror or error}", receipt) from None
+        data = read_file(bundle / "controller.onnx", "controller.onnx")
+    except Refusal as no:
+        raise NotDeployable(no.code.name, f"{bundle / 'controller.onnx'}: {no.message}", receipt) from None
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise NotDeployable("CONTROLLER_MISMATCH", f"{path} changed after the kernel read it", receipt)
+        raise NotDeployable("CONTROLLER_MISMATCH", f"{bundle / 'controller.onnx'} changed after the kernel read it", receipt)
     return data

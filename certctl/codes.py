@@ -19,20 +19,20 @@ class OwnCode(Enum):
         What the code means and what to try.
     """
 
-    NO_BUNDLE = 1, ("A requirement names a controller, but there is no bundle at the place where the gate looks: `NAME.cert` beside the requirement, "
-        "or the `bundle` of the policy. Run `certctl verify` on the requirement and keep the bundle with the controller.")
-    UNNAMED_CONTROLLER = 1, ("A controller file lies in a gated folder and no requirement (and no policy entry) names it, so nothing is known about it. "
-        "Write a requirement for it and verify it, or keep it outside the gated folders.")
-    PROPERTY_NOT_ALLOWED = 1, ("The bundle proves a property that the policy's `allowed_properties` does not list. A weaker property is no substitute: "
-        "verify the property that the policy wants, or change the policy knowingly.")
-    LEVEL_TOO_LOW = 1, ("The evidence is below the policy's `minimum`: the kernel alone gives L2. Produce the stronger evidence, or lower the minimum "
-        "knowingly.")
+    NO_BUNDLE = 1, ("A requirement names a controller, but there is no bundle at the place where the gate looks: `NAME.cert` beside the "
+        "requirement, or the `bundle` of the policy. Run `certctl verify` on the requirement and keep the bundle with the controller.")
+    UNNAMED_CONTROLLER = 1, ("A controller file lies in a gated folder and no requirement (and no policy entry) names it, so nothing is known about "
+        "it. Write a requirement for it and verify it, or keep it outside the gated folders.")
+    PROPERTY_NOT_ALLOWED = 1, ("The bundle proves a property that the policy's `allowed_properties` does not list. A weaker property is no "
+        "substitute: verify the property that the policy wants, or change the policy knowingly.")
+    LEVEL_TOO_LOW = 1, ("The evidence is below the policy's `minimum`: the kernel alone gives L2. Produce the stronger evidence, or lower the "
+        "minimum knowingly.")
     BAD_POLICY = 2, ("certctl.toml has an unknown key, a missing or wrongly typed value, or is not UTF-8 TOML. It lists `[[controller]]` tables with "
         "`path`, `requirement` and optionally `bundle`, and one `[gate]` table with `minimum` and `allowed_properties`.")
     POLICY_CHANGED = 4, ("The policy and the requirements that the gate used are not those of the digest given with `--policy-digest`. A change of "
         "the question needs a person: review it, then pin the new digest outside the repository.")
-    NOTHING_TO_CHECK = 5, ("No requirement, no policy entry and no controller was found, so nothing was checked, and that is not a pass. Give the folder "
-        "that holds the controllers, or a policy with `--policy`.")
+    NOTHING_TO_CHECK = 5, ("No requirement, no policy entry and no controller was found, so nothing was checked, and that is not a pass. Give the "
+        "folder that holds the controllers, or a policy with `--policy`.")
     NO_COUNTEREXAMPLE = 3, ("The search found no counterexample in its time. That is no proof: run `certctl verify`.")
     MISSING_EXTRA = 2, ("The command needs an optional part that is not installed. `pip install \"certctl[all]\"` brings learners and provers; "
         "`certctl doctor` shows what is there. check, gate, show and report need no extra.")

@@ -6,6 +6,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from verifiers.kernel.codes import Refusal
+from verifiers.kernel.requirement import requirement_name
+
 MAX_TEXT = 1 << 20
 _PLAIN, _SUFFIX = "requirement.toml", ".requirement.toml"
 
@@ -24,16 +27,16 @@ def is_requirement(path: Path) -> bool:
 
 
 def name_of(path: Path) -> str:
-    """NAME of a requirement: its prefix, or the folder's name for ``requirement.toml``."""
-    if path.name == _PLAIN:
-        return path.resolve().parent.name or "requirement"
-    return path.name.removesuffix(_SUFFIX) if path.name.endswith(_SUFFIX) else path.stem
+    """NAME of a requirement as the kernel calls it: its prefix, or the folder's name for ``requirement.toml``; else the file's name."""
+    try:
+        return requirement_name(path)
+    except Refusal:
+        return path.name
 
 
 def default_bundle(path: Path) -> Path:
     """``requirement.cert`` or ``NAME.cert`` beside the requirement."""
-    stem = "requirement" if path.name == _PLAIN else name_of(path)
-    return path.parent / f"{stem}.cert"
+    return path.with_name(path.name.removesuffix(_PLAIN).removesuffix(".") + ".cert" if path.name != _PLAIN else "requirement.cert")
 
 
 def read_toml(path: Path) -> dict[str, object]:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_FLOOR, Context, Decimal
-from enum import Enum
+from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
@@ -15,7 +15,7 @@ import typer
 from certctl.result import Result, to_json
 
 
-class OutputFormat(str, Enum):
+class OutputFormat(StrEnum):
     """Formats of ``--output-format``."""
 
     text = "text"

@@ -1,0 +1,71 @@
+"""What this environment can do: Python, NumPy, optional parts and cores."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+
+BASE, OPTIONAL = ("numpy", "scipy", "typer", "rich", "matplotlib"), (
+    ("casadi", "model", "plants of your own"), ("control", "model", "linear systems in and out"), ("torch", "learn", "training"),
+    ("onnx", "learn", "export of trained networks"), ("onnxruntime", "dev", "running controllers"), ("cvxpy", "sdp", "semidefinite programs"),
+    ("clarabel", "sdp", "solver for them"), ("daqp", "mpc", "quadratic programs"), ("z3", "smt", "polynomial queries"),
+    ("cvc5", "smt", "polynomial queries"), ("flint", "dev", "second checker"))
+_DISTRIBUTION = {"z3": "z3-solver", "flint": "python-flint"}
+_LOADS_S = 60
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part of the environment: whether it is usable, and one sentence."""
+
+    part: str
+    usable: bool
+    says: str
+    needed: bool = False
+
+
+def examine() -> list[Finding]:
+    """Look at the environment; nothing heavy is imported here."""
+    findings = [Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()} at {sys.executable}; 3.11 or newer is needed", True),
+                Finding("cores", True, f"{_cores()} usable; OPENBLAS_NUM_THREADS={os.environ.get('OPENBLAS_NUM_THREADS', 'not set')}")]
+    findings += [_module(name, None, "needed by check, gate, show and report") for name in BASE]
+    findings += [_module(name, extra, purpose) for name, extra, purpose in OPTIONAL]
+    return [*findings, _dreal()]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _module(name: str, extra: str | None, purpose: str) -> Finding:
+    if find_spec(name) is None:
+        remedy = 'install certctl again' if extra is None else f'pip install "certctl[{extra}]"'
+        return Finding(name, False, f"not installed ({purpose}): {remedy}", extra is None)
+    return Finding(name, True, f"{_version(name)} ({purpose})", extra is None)
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(_DISTRIBUTION.get(name, name))
+    except metadata.PackageNotFoundError:
+        return "version unknown"
+
+
+def _dreal() -> Finding:
+    """dReal is tried in a process of its own: its wheel can fail at load time, and nothing in the default path needs it."""
+    needs = "its wheel (Python up to 3.11) needs system libraries that pip cannot deliver: IBEX 2.7.4 (dReal's fork), Clp, NLopt and LAPACK"
+    if find_spec("dreal") is None:
+        return Finding("dreal", False, f"not installed; optional, nothing in the default path needs it; {needs}")
+    try:
+        tried = subprocess.run([sys.executable, "-c", "import dreal; print(dreal.__version__)"], capture_output=True, text=True, timeout=_LOADS_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("dreal", False, f"does not load: {type(error).__name__}; {needs}")
+    if tried.returncode == 0:
+        return Finding("dreal", True, f"{tried.stdout.strip()} loads; its unsat is sound for the printed formula, delta-sat says nothing")
+    reason = (tried.stderr.strip().splitlines() or ["no message"])[-1]
+    return Finding("dreal", False, f"installed, but does not load ({reason}); {needs}")

@@ -1,0 +1,101 @@
+"""certctl.toml: which controllers must have which proof, and the digest that pins it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from certctl.requirements import default_bundle, read_toml
+from certctl.result import LEVELS
+
+NAME = "certctl.toml"
+_KEYS = {"": {"controller", "gate"}, "controller": {"path", "requirement", "bundle"}, "gate": {"minimum", "allowed_properties"}}
+
+
+class BadPolicy(ValueError):
+    """A policy that cannot be followed; one sentence that names the file and the key."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One pairing: the controller that is deployed (None for a plant without inputs), a person's requirement, and the bundle between them."""
+
+    controller: Path | None
+    requirement: Path
+    bundle: Path
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the gate demands; ``allowed_properties`` None allows every property that a requirement states."""
+
+    entries: tuple[Entry, ...] = ()
+    minimum: str = "L2"
+    allowed_properties: tuple[str, ...] | None = None
+
+
+def read_policy(path: Path) -> Policy:
+    """Read certctl.toml; its paths are relative to its folder.
+
+    Raises
+    ------
+    BadPolicy
+        For an unknown key, a missing or wrongly typed value, or a file that is not UTF-8 TOML.
+    """
+    try:
+        table = read_toml(path)
+    except ValueError as error:
+        raise BadPolicy(str(error)) from None
+    _known(table, "", path)
+    gate, rows = table.get("gate", {}), table.get("controller", [])
+    if not isinstance(gate, dict) or not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+        raise BadPolicy(f"{path}: write controllers as [[controller]] tables and the rest as one [gate] table")
+    _known(gate, "gate", path)
+    minimum, allowed = gate.get("minimum", "L2"), gate.get("allowed_properties")
+    if minimum not in LEVELS:
+        raise BadPolicy(f"{path}: gate.minimum is one of {', '.join(LEVELS)}, not {minimum!r}")
+    if allowed is not None and not (isinstance(allowed, list) and allowed and all(isinstance(item, str) for item in allowed)):
+        raise BadPolicy(f"{path}: gate.allowed_properties is a list of at least one property name")
+    return Policy(tuple(_entry(row, path) for row in rows), minimum, None if allowed is None else tuple(allowed))
+
+
+def policy_digest(files: Iterable[Path], root: Path) -> str:
+    """Digest of the question that a gate asks: sha256 over the sorted ``"NAME SHA256\\n"`` lines of policy and requirements.
+
+    Names are relative to ``root``, so the digest does not depend on the machine.  A file that cannot be read counts as ``missing``.
+    """
+    lines = sorted(f"{_relative(file, root)} {_sha256(file)}\n" for file in {file.absolute() for file in files})
+    return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
+
+
+def _relative(file: Path, root: Path) -> str:
+    return os.path.relpath(file, root.absolute()).replace(os.sep, "/")
+
+
+def _sha256(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return "missing"
+
+
+def _known(table: dict[str, Any], at: str, path: Path) -> None:
+    unknown = sorted(set(table) - _KEYS[at])
+    if unknown:
+        raise BadPolicy(f"{path}: the key {f'{at}.{unknown[0]}'.lstrip('.')} is unknown; known here are {', '.join(sorted(_KEYS[at]))}")
+
+
+def _entry(row: dict[str, Any], path: Path) -> Entry:
+    _known(row, "controller", path)
+    for key in ("path", "requirement"):
+        if key not in row:
+            raise BadPolicy(f"{path}: a [[controller]] table lacks {key}; add it")
+    for key, value in row.items():
+        if not (isinstance(value, str) and value and "\0" not in value):
+            raise BadPolicy(f"{path}: controller.{key} is a path, written as a string")
+    requirement = path.parent / row["requirement"]
+    return Entry(path.parent / row["path"], requirement, path.parent / row["bundle"] if "bundle" in row else default_bundle(requirement))

@@ -1,0 +1,158 @@
+"""A bundle opened for reading by people: what the kernel said about it, and its loop and functions for drawing.
+
+The kernel runs first, and what is shown is read from bytes with the digest that the kernel reported.  Nothing stored in the bundle
+(no ``check.json``, no report) is believed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verifiers.kernel.bundle import Bundle, open_bundle
+from verifiers.kernel.check import Case, Receipt, check, open_case
+from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.graph import Floats, Graph
+from verifiers.kernel.requirement import Requirement, read_requirement
+from verifiers.kernel.stage import quadratic
+from verifiers.load.floats import evaluate
+
+
+@dataclass(frozen=True, eq=False)
+class StageView:
+    """A stage of the region: obligation id, the function's name and graph, and the level up to which it is proved."""
+
+    identifier: str
+    function: str
+    level: Fraction
+    graph: Graph
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A bundle as the kernel just saw it.
+
+    Attributes
+    ----------
+    path : Path
+        The bundle's folder.
+    receipt : Receipt
+        Of the check that opened this view.
+    requirement : Requirement or None
+        None when the bundle cannot be read at all; then there is nothing to draw.
+    case : Case or None
+        Plant, loop and functions as the kernel composes them.
+    stages : tuple of StageView
+        From the inside out; the region is the union of their sublevel sets within the domain.
+    """
+
+    path: Path
+    receipt: Receipt
+    bundle: Bundle | None = None
+    requirement: Requirement | None = None
+    case: Case | None = None
+    stages: tuple[StageView, ...] = ()
+
+    @property
+    def is_certified(self) -> bool:
+        """True only when the kernel accepted."""
+        return self.receipt.outcome == "ACCEPTED"
+
+    @property
+    def drawn(self) -> Case:
+        """The case, for callers that need one.
+
+        Raises
+        ------
+        Refusal
+            The kernel's reason when the bundle cannot be read.
+        """
+        if self.case is None:
+            code = Code.__members__.get(self.receipt.code or "", Code.INTERNAL)
+            raise Refusal(code, self.receipt.at or str(self.path), self.receipt.message)
+        return self.case
+
+    @property
+    def domain(self) -> tuple[Floats, Floats]:
+        """Corners (n,) of the domain within which the region lies (cut to the safe box where there is one)."""
+        case = self.drawn
+        return np.array(list(map(float, case.lo))), np.array(list(map(float, case.hi)))
+
+    @property
+    def equilibrium(self) -> Floats:
+        """The middle (n,) of the proved enclosure; without one, the point that the requirement or the plant names."""
+        box, case = self.receipt.equilibrium, self.drawn
+        if box is not None:
+            return (np.array(box["lo"]) + np.array(box["hi"])) / 2
+        named = case.requirement.equilibrium if case.requirement.equilibrium is not None else case.spec.equilibrium_x
+        return np.array(list(map(float, named)))
+
+    def signed(self, x: Any) -> Floats:
+        r"""Signed test (B,) of points (B, n): at most 0 inside the union of the stages, above 0 outside.
+
+        .. math:: g(x) = \min_k (V_k(x) - c_k) / |c_k - V_k(x^*)|
+
+        Direction: none; float64 for drawing.  Points outside the domain are not told apart here.
+        """
+        points = np.asarray(x, dtype=np.float64)
+        best = np.full(points.shape[0], np.inf)
+        for stage in self.stages:
+            level = float(stage.level)
+            scale = max(abs(level - float(evaluate(stage.graph, self.equilibrium)[0])), 1e-300)
+            best = np.fmin(best, (evaluate(stage.graph, points)[:, 0] - level) / scale)
+        return best
+
+
+def open_view(bundle: str | Path | View, requirement: str | Path | None = None) -> View:
+    """Let the kernel check a bundle, then open it for reading.
+
+    Parameters
+    ----------
+    bundle : path or View
+        A view is returned as it is.
+    requirement : path, optional
+        Your requirement; without it the embedded copy counts, and the receipt says so.
+
+    Returns
+    -------
+    View
+        ``is_certified`` False, and possibly nothing to draw, when the kernel does not accept.
+
+    Raises
+    ------
+    Refusal
+        ``DIGEST_MISMATCH`` when the bundle changed while it was read.
+    """
+    if isinstance(bundle, View):
+        return bundle
+    path, given = Path(bundle), None if requirement is None else Path(requirement)
+    receipt = check(path, given)
+    try:
+        opened = open_bundle(path)
+        wanted = read_requirement(opened.requirement, receipt.name)
+        case = open_case(wanted, opened, None, (0, 1))
+        stages = tuple(_stages(case))
+    except Refusal:
+        if receipt.outcome == "ACCEPTED":
+            raise
+        return View(path, receipt)
+    if receipt.bundle_digest is not None and receipt.bundle_digest != opened.digest:
+        raise Refusal(Code.DIGEST_MISMATCH, str(path), "the bundle changed while it was read; open it again")
+    return View(path, receipt, opened, wanted, case, stages)
+
+
+def _stages(case: Case) -> list[StageView]:
+    found = []
+    shells = sorted((key for key in case.bundle.obligations if key.startswith("shell-")), key=lambda key: (len(key), key))
+    for identifier in ["local", *shells]:
+        proof = case.bundle.obligations.get(identifier, {})
+        name, level = proof.get("function"), proof.get("level")
+        if isinstance(name, str) and name in case.functions and isinstance(level, str):
+            source = case.functions[name]
+            graph = source.network if source.network is not None else quadratic(source.matrix or (), source.origin).graph
+            found.append(StageView(identifier, name, Fraction(level), graph))
+    return found
