@@ -8,78 +8,28 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kernel_rules import kernel_faults
 from repository import FLOORS, KERNEL_CAP, ROOT, code_lines, committed_files, kernel_lines, python_files, tree_of
 
 LONGEST_FILE = 450
-FORBIDDEN_MODULES = frozenset({
-    "asyncio", "concurrent", "ctypes", "datetime", "dbm", "ftplib", "http", "importlib", "marshal", "mmap", "multiprocessing", "pickle", "pkgutil",
-    "pty", "random", "runpy", "sched", "secrets", "select", "selectors", "shelve", "signal", "smtplib", "socket", "socketserver", "ssl",
-    "subprocess", "telnetlib", "threading", "urllib", "webbrowser", "xmlrpc", "_thread"})
-FORBIDDEN_CALLS = frozenset({"eval", "exec", "compile", "__import__", "breakpoint", "input", "globals", "setattr", "delattr"})
-FORBIDDEN_ATTRIBUTES = frozenset({
-    "system", "popen", "fork", "environ", "getenv", "putenv", "allow_pickle", "fromfile", "memmap", "time_ns", "monotonic", "seterr", "ctypeslib"})
 TEXT = frozenset({".py", ".md", ".toml", ".cfg", ".txt", ".json", ".yml", ".yaml", ".sh", ".html", ""})
 MACHINE = re.compile(r"(?<![\w.~$}*/-])/(?:work|tmp|root|home|opt|Users)(?=/|\b)|\b(?:pypi|pythonhosted|pytorch)\.org\b")
 UNFINISHED = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b|NotImplemented" + r"Error")
 
 
-def kernel_faults(tree: ast.Module) -> Iterator[str]:
-    """Sentences about what a kernel module must not contain."""
-    clock: set[str] = set()
-    for node in ast.walk(tree):
-        line = f"line {getattr(node, 'lineno', 0)}"
-        if isinstance(node, ast.Assert):
-            yield f"{line}: assert vanishes under python -O; raise a Refusal"
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            yield from (f"{line}: {fault}" for fault in import_faults(node))
-        elif isinstance(node, ast.Name) and (node.id in FORBIDDEN_CALLS or node.id == "__debug__"):
-            yield f"{line}: {node.id}"
-        elif isinstance(node, ast.Attribute) and node.attr in FORBIDDEN_ATTRIBUTES:
-            yield f"{line}: .{node.attr}"
-        elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            yield f"{line}: allow_pickle"
-        elif isinstance(node, ast.ExceptHandler) and (node.type is None or ast.unparse(node.type) == "BaseException"):
-            yield f"{line}: a bare except also catches interrupts"
-        elif isinstance(node, ast.Assign | ast.AnnAssign) and reads_clock(node.value, clock):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            clock.update(n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name))
-    for node in ast.walk(tree):
-        parts = [node] if isinstance(node, ast.Compare) else [node.test] if isinstance(node, ast.If | ast.While | ast.IfExp) else []
-        if any(reads_clock(part, clock) for part in parts):
-            yield f"line {node.lineno}: a decision that depends on the clock"
-
-
-def import_faults(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
-    """Imports other than the harmless standard library, NumPy and the kernel itself."""
-    if isinstance(node, ast.ImportFrom) and node.level:
-        yield "relative import; write the full name"
-        return
-    for name in [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]:
-        top = name.split(".")[0]
-        inside = name == "verifiers.kernel" or name.startswith("verifiers.kernel.")
-        if top in FORBIDDEN_MODULES or not (inside or top == "numpy" or top in sys.stdlib_module_names):
-            yield f"import of {name}"
-        if top == "time" and not (isinstance(node, ast.ImportFrom) and {a.name for a in node.names} == {"perf_counter"}):
-            yield "of time, only perf_counter (to report seconds) is allowed"
-
-
-def reads_clock(value: ast.AST | None, clock: set[str]) -> bool:
-    """True when an expression contains perf_counter or a name assigned from it."""
-    return value is not None and any(isinstance(n, ast.Name) and (n.id == "perf_counter" or n.id in clock) for n in ast.walk(value))
-
-
 @pytest.mark.threat("T22")
 @pytest.mark.parametrize("source", [
     "assert x > 0", "import subprocess", "from threading import Thread", "import scipy.linalg", "from verifiers.smt import search",
-    "import verifiers.kernelish", "from . import codes", "import time", "import pickle", "eval('1')", "if __debug__:\n    pass",
+    "import verifiers.kernelish", "from . import codes", "import pickle", "eval('1')", "if __debug__:\n    pass",
     "import os\nos.environ['X']", "import os\nos.system('x')", "import numpy as np\nnp.load('x', allow_pickle=True)",
-    "try:\n    pass\nexcept:\n    pass",
-    "from time import perf_counter\nif perf_counter() > 3:\n    pass",
-    "from time import perf_counter\nstart = perf_counter()\nspent = start - 1\nok = spent < 3",
+    "try:\n    pass\nexcept:\n    pass", "import time\ntime.time()", "import time as t", "from time import time",
+    "from time import perf_counter as now",
+    "from time import perf_counter\nif perf_counter() > 3:\n    pass", "import time\nslow = time.perf_counter() > 3",
+    "from time import perf_counter\ndef f():\n    start = perf_counter()\n    spent = round(start - 1)\n    return spent < 3",
+    "import time\ndef f():\n    n, start = 1, time.perf_counter()\n    return 1 if start else 2",
 ])
 def test_the_rule_book_sees_each_fault(source):
     assert list(kernel_faults(ast.parse(source)))
@@ -87,7 +37,8 @@ def test_the_rule_book_sees_each_fault(source):
 
 def test_the_rule_book_lets_the_ordinary_pass():
     source = "import os.path\nimport numpy as np\nfrom time import perf_counter\nfrom verifiers.kernel.codes import Code\n"
-    source += "spent = perf_counter()\nif not (1 > 0):\n    raise ValueError\n"
+    source += "def f(n):\n    began, m = perf_counter(), 2\n    n.seconds = perf_counter() - began\n    return n.seconds if m > 1 else n\n"
+    source += "if not (1 > 0):\n    raise ValueError\n"
     assert list(kernel_faults(ast.parse(source))) == []
 
 
