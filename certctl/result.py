@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -62,7 +63,7 @@ class Result:
     obligations: tuple[Mapping[str, Any], ...] = ()
     assumptions: tuple[str, ...] = ()
 
-    @property
+    @builtins.property
     def is_proved(self) -> bool:
         """True when the kernel accepted and nothing above it refused."""
         return self.outcome == "PROVED"

@@ -54,7 +54,7 @@ class ExactReading:
         out = []
         for row, total in zip(*node.data.rational(), strict=True):
             for w, v in zip(row, x, strict=True):
-                total = _capped(node, total + w * v) if w and v else total
+                total = _capped(node, total + w * v)
             out.append(total)
         return out
 

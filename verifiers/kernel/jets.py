@@ -68,13 +68,25 @@ def _from_bounds(lo: Floats, hi: Floats) -> Jet:
     return _seal(0.5 * lo + 0.5 * hi, 0.5 * hi - 0.5 * lo)
 
 
+def _width(a: Jet) -> Floats:
+    """``(|mid| + rad)(1 + 32u)``, a bound of the magnitude with the slack that :func:`_times` needs."""
+    wide = np.abs(a.mid)
+    wide += a.rad
+    wide *= 1 + 32 * U
+    return wide
+
+
 def _times(a: Jet, b: Jet) -> Jet:
-    """Product of two midpoint-radius intervals (broadcast)."""
-    rad = np.abs(a.mid)
-    rad += a.rad
-    rad = rad * b.rad
-    rad += a.rad * np.abs(b.mid)
-    return _seal(a.mid * b.mid, rad)
+    """Product of two midpoint-radius intervals (broadcast): ``|xy - ab| <= (|a| + r)(|b| + s) - |ab|``, the slack of both widths kept."""
+    return _multiplied(a.mid, _width(a), b.mid, _width(b))
+
+
+def _multiplied(a: Floats, wide_a: Floats, b: Floats, wide_b: Floats) -> Jet:
+    mid = a * b
+    rad = wide_a * wide_b
+    rad -= np.abs(mid)
+    rad += TINY
+    return Jet(mid, rad)
 
 
 def plus(a: Jet, b: Jet) -> Jet:
@@ -227,8 +239,8 @@ class JetReading:
         rad = wide.reshape(-1, size) @ np.abs(weight).T
         if data.weight_radius is not None:
             rad += (np.abs(x.mid) + x.rad).reshape(-1, size) @ data.weight_radius.T
-        rad *= 1 + gamma
         rad = rad.reshape(shape)
+        rad *= 1 + gamma
         for at in (0, self.v):
             mid[at] += data.bias
             if data.bias_radius is not None:
@@ -280,20 +292,23 @@ class JetReading:
         y, d1 = _from_bounds(*value), _from_bounds(*first)
         mid, rad = np.empty_like(x.mid), np.empty_like(x.rad)
         mid[at], rad[at] = y.mid, y.rad
-        over = slice(v + 1, v + 1 + n)
-        slope = Jet(d1.mid[1], d1.rad[1])
-        g = Jet(x.mid[over], x.rad[over])
-        out = _times(slope, g)
+        over = slice(v + 1, None)
+        slope, steep = d1.mid[1], _width(Jet(d1.mid[1], d1.rad[1]))
+        wide = _width(Jet(x.mid[over], x.rad[over]))
+        out = _multiplied(slope, steep, x.mid[over], wide)
         mid[over], rad[over] = out.mid, out.rad
         if self.order == 2:
             out = _times(Jet(d1.mid[0], d1.rad[0]), Jet(x.mid[1:1 + n], x.rad[1:1 + n]))
             mid[1:1 + n], rad[1:1 + n] = out.mid, out.rad
-            bend = _times(_from_bounds(second[0][1], second[1][1]), g)
-            i, j = [p[0] for p in self.pairs], [p[1] for p in self.pairs]
-            curve = _times(Jet(bend.mid[i], bend.rad[i]), Jet(g.mid[j], g.rad[j]))
-            old = slice(v + 1 + n, None)
-            out = plus(_times(slope, Jet(x.mid[old], x.rad[old])), curve)
-            mid[old], rad[old] = out.mid, out.rad
+            bend = _from_bounds(second[0][1], second[1][1])
+            bend_wide = _width(bend)
+            for i in range(n):
+                part, part_wide = bend.mid * x.mid[v + 1 + i], bend_wide * wide[i]
+                for j in range(i, n):
+                    k = self.position[i, j]
+                    curve = _multiplied(part, part_wide, x.mid[v + 1 + j], wide[j])
+                    mid[k] += curve.mid
+                    rad[k] += curve.rad
         return Jet(mid, rad)
 
     def _kink(self, x: Jet, left: float, left_hi: float) -> Jet:

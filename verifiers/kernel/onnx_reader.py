@@ -91,7 +91,7 @@ class _Operators:
             results = self.apply(op, [self.values[name] if name else None for name in proto["input"]], attributes)
         except GraphError as error:
             raise Refusal(Code.BAD_GRAPH, self.place, f"{error}; rewrite this layer") from None
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, OverflowError) as error:  # NumPy refuses shapes, axes and indices that do not fit
             raise Refusal(Code.BAD_SHAPE, self.place, f"{error}; compare the shapes of the tensors") from None
         self.need(len(results) == len(proto["output"]), f"{len(proto['output'])} outputs where {len(results)} are expected", Code.BAD_ONNX)
         for name, value in zip(proto["output"], results, strict=True):
@@ -135,7 +135,7 @@ class _Operators:
         """Graph node of the tensor's entries, row by row, repeated to ``shape``."""
         self.need(x.kind in FLOATS, "integers may only be shapes, axes and indices; export with float tensors", Code.UNKNOWN_OPERATOR)
         entries = x.array if shape is None else np.broadcast_to(x.array, tuple(shape))
-        self.work.spend((256 if x.node is None else 32) * entries.size, self.place)
+        self.work.spend((512 if x.node is None else 128) * entries.size, self.place)
         values = entries.ravel().tolist()
         return self.builder.const([Fraction(v) for v in values]) if x.node is None else self.builder.take(x.node, values)
 

@@ -81,6 +81,19 @@ def test_sums_of_many_denominators_are_declined() -> None:
     assert refusal.value.code is Code.TOO_LARGE
 
 
+@pytest.mark.threat("T23")
+def test_the_cap_is_exactly_where_it_is_said_to_be() -> None:
+    """2**65535 has 65,536 bits; a power counts as its exponent times the bits of its base."""
+    double = binary("mul")
+    assert evaluate_exact(double, [F(2**32767), F(2**32768)]) == (F(2**65535),)
+    assert evaluate_exact(double, [F(1, 2**32767), F(1, 2**32768)]) == (F(1, 2**65535),)
+    assert evaluate_exact(unary("pow", 64), [F(2**1023)]) == (F(2 ** (1023 * 64)),)
+    for graph, x in ((double, [F(2**32768), F(2**32768)]), (double, [F(1, 2**32768), F(1, 2**32768)]), (unary("pow", 64), [F(2**1024)])):
+        with pytest.raises(Refusal) as refusal:
+            evaluate_exact(graph, x)
+        assert refusal.value.code is Code.TOO_LARGE
+
+
 # positive: exact to the last bit
 
 

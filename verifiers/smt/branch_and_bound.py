@@ -1,0 +1,336 @@
+r"""Branch and bound: grow the box tree of a stage until every leaf shows what the kernel will ask of it.
+
+Boxes are decided in waves of a few thousand at once with the kernel's own enclosures, so that a leaf found here is a leaf
+accepted there.  A wave's undecided boxes are halved in the coordinate that contributes most to the bound of the decrease.
+Work is dealt in groups of boxes through a :class:`concurrent.futures.Executor`; a group returns the pre-order bytes of its
+subtrees, one byte a node, so memory stays at one byte a decided node and one wave a worker.
+
+Direction: the search may only fail to prove.  Nothing here is trusted; the kernel re-checks every leaf.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+
+import numpy as np
+
+from verifiers.kernel.graph import Bools, Floats
+from verifiers.kernel.properties import Goal, judge_decrease, judge_inner
+from verifiers.kernel.stage import Evaluation, Stage
+from verifiers.kernel.tree import DECREASE, INNER, LEAF, OUTSIDE
+
+BATCH = 1024
+GROUP = 96
+PARALLEL_FROM = 768
+UNDECIDED = 255
+STUCK = LEAF + 127  # no leaf of the kernel: a box given up at the depth limit, to be turned into OUTSIDE or into a failure
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a long search: phase, proved share of the volume, worst bound, open boxes, seconds so far and estimated left."""
+
+    phase: str
+    share: float
+    worst: float
+    open_boxes: int
+    seconds: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a worker needs: the stage, the goal, the depth limit of a box and the least relative share of a box's volume."""
+
+    stage: Stage
+    goal: Goal
+    depth: int
+
+
+@dataclass(eq=False)
+class Outcome:
+    """Result of a search.
+
+    ``tree`` is complete when ``finished``; ``stuck`` holds (lo, hi) of boxes given up at the depth limit; ``boxes`` counts evaluated boxes.
+    """
+
+    tree: bytes = b""
+    finished: bool = False
+    boxes: int = 0
+    leaves: int = 0
+    worst: float = -math.inf
+    stuck_lo: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    stuck_hi: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    interrupted: bool = False
+    seconds: float = 0.0
+
+
+@contextmanager
+def workers(count: int | None) -> Iterator[Executor | None]:
+    """An executor of ``count`` processes (both cores by default), or None for one: then the search stays in this process."""
+    import os
+
+    count = count if count is not None else min(os.cpu_count() or 1, 16)
+    if count <= 1:
+        yield None
+        return
+    try:
+        context = get_context("fork")
+    except ValueError:
+        context = get_context()
+    pool = ProcessPoolExecutor(count, mp_context=context)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def decide(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> tuple[np.ndarray, np.ndarray, Floats]:
+    """Decide boxes (B, n): tag of a leaf or UNDECIDED (B,), coordinate to split (B,), bound of the decrease (B,)."""
+    boxes = lo.shape[0]
+    tag = np.full(boxes, UNDECIDED, dtype=np.uint8)
+    found = stage.evaluate(lo, hi)
+    above = stage.function.thresholds(stage.level)[1]
+    maybe = np.flatnonzero(found.v_lo > above)
+    if maybe.size:
+        tag[maybe[stage.outside(lo[maybe], hi[maybe])]] = OUTSIDE
+    maybe = np.flatnonzero((tag == UNDECIDED) & _near_inner(stage, goal, lo, hi, found))
+    if maybe.size:
+        good = _all(judge_inner(stage, goal, lo[maybe], hi[maybe]), stage.command_within(lo[maybe], hi[maybe]))
+        tag[maybe[good]] = INNER
+    maybe = np.flatnonzero((tag == UNDECIDED) & _hopeful(stage, goal, found))
+    if maybe.size:
+        good = _decreasing(stage, goal, lo[maybe], hi[maybe], _pick(found, maybe))
+        tag[maybe[good]] = DECREASE
+    return tag, _split(stage, lo, hi, found), found.decrease
+
+
+def _pick(found: Evaluation, at: np.ndarray) -> Evaluation:
+    image = None if found.image is None else (found.image[0][at], found.image[1][at])
+    after = None if found.v_after is None else found.v_after[at]
+    return Evaluation(found.v_lo[at], found.v_hi[at], found.decrease[at], found.scores[:, at], image, after)
+
+
+def _decreasing(stage: Stage, goal: Goal, lo: Floats, hi: Floats, found: Evaluation) -> Bools:
+    """The kernel's DECREASE rules on boxes whose bound is already known to be good (no second evaluation in the common case)."""
+    if goal.kind == "attraction" and not stage.rate:
+        return stage.stays(lo, hi, found.image) & stage.command_within(lo, hi)
+    return _all(judge_decrease(stage, goal, lo, hi)[0], stage.command_within(lo, hi))
+
+
+def _hopeful(stage: Stage, goal: Goal, found: Evaluation) -> Bools:
+    if goal.kind == "invariance" and found.v_after is not None:
+        return np.asarray(found.v_after <= stage.function.thresholds(stage.level)[0])
+    # a relative margin far above the last bits in which two batches of a matrix product may differ
+    return np.asarray(found.decrease < -1e-12 * np.nan_to_num(found.scores.sum(axis=0), nan=0.0, posinf=0.0))
+
+
+def _near_inner(stage: Stage, goal: Goal, lo: Floats, hi: Floats, found: Evaluation) -> Bools:
+    if goal.kind == "attraction":
+        near = np.zeros(lo.shape[0], dtype=bool)
+        from verifiers.load.floats import evaluate
+
+        middle = 0.5 * (lo + hi)
+        for function, level in stage.inner:
+            near |= evaluate(function.graph, middle)[:, 0] <= function.thresholds(level)[0]
+        return near
+    if goal.kind == "invariance":
+        return np.asarray((found.v_hi < stage.function.thresholds(stage.level)[0]) & (stage.time == "continuous"))
+    return np.asarray(found.v_hi < stage.function.thresholds(goal.inner_level)[0])
+
+
+def _all(rules: Sequence[tuple[object, Bools]], more: Bools) -> Bools:
+    good = more.copy()
+    for _, holds in rules:
+        good &= holds
+    return good
+
+
+def _split(stage: Stage, lo: Floats, hi: Floats, found: Evaluation) -> np.ndarray:
+    """The coordinate with the largest share in the bound; the widest one where the decrease is not what is missing."""
+    wide = ((hi - lo) / (stage.hi - stage.lo)).T
+    scores = np.where(np.isfinite(found.scores), found.scores, np.inf)
+    known = np.isfinite(scores).all(axis=0) & (found.decrease >= 0)
+    use = np.where(known, scores, wide)
+    use = np.where(wide < 1e-3 * wide.max(axis=0), 0.0, use)  # no slivers: they help one bound and spoil all others
+    return use.argmax(axis=0)
+
+
+def grow(task: Task, lo: Floats, hi: Floats, depth: Floats, deadline: float = math.inf, most: int = 1 << 62
+         ) -> tuple[list[np.ndarray], list[np.ndarray], Outcome, tuple[Floats, Floats, Floats]]:
+    """Grow the subtrees of boxes (B, n) wave by wave.
+
+    Returns
+    -------
+    (tags, splits, outcome, frontier)
+        Per wave the tag and split coordinate of each node (children follow in the next wave, in pairs), and the boxes of the
+        last wave that are still open when there are more than ``most`` of them or time is up.
+    """
+    out, tags, splits = Outcome(finished=True), [], []
+    stuck_lo, stuck_hi = [], []
+    while lo.shape[0]:
+        if lo.shape[0] > most or time.monotonic() > deadline:
+            out.finished = False
+            break
+        parts = [decide(task.stage, task.goal, lo[k:k + BATCH], hi[k:k + BATCH]) for k in range(0, lo.shape[0], BATCH)]
+        tag, split, bound = (np.concatenate([p[i] for p in parts]) for i in range(3))
+        out.boxes += lo.shape[0]
+        given_up = (tag == UNDECIDED) & (depth >= task.depth)
+        if given_up.any():
+            stuck_lo.append(lo[given_up])
+            stuck_hi.append(hi[given_up])
+            tag[given_up] = STUCK - LEAF
+            out.worst = max(out.worst, float(np.nanmax(bound[given_up], initial=-math.inf)))
+        tags.append(tag)
+        splits.append(split)
+        opened = np.flatnonzero(tag == UNDECIDED)
+        out.leaves += lo.shape[0] - opened.size
+        at, axis = np.arange(opened.size), split[opened]
+        low, high = np.repeat(lo[opened], 2, axis=0), np.repeat(hi[opened], 2, axis=0)
+        middle = 0.5 * lo[opened, axis] + 0.5 * hi[opened, axis]
+        high[2 * at, axis] = middle
+        low[2 * at + 1, axis] = middle
+        lo, hi, depth = low, high, np.repeat(depth[opened] + 1, 2)
+    if stuck_lo:
+        out.stuck_lo, out.stuck_hi = np.concatenate(stuck_lo), np.concatenate(stuck_hi)
+    return tags, splits, out, (lo, hi, depth)
+
+
+def pack(tags: list[np.ndarray], splits: list[np.ndarray], below: list[bytes] | None = None) -> list[bytes]:
+    """Pre-order bytes of each subtree of the first wave; ``below`` holds the bytes of the boxes that follow the last wave."""
+    if not tags:
+        return list(below or [])
+    sizes = [np.ones(len(t), dtype=np.int64) for t in tags]
+    last = np.array([len(b) for b in below], dtype=np.int64) if below else np.zeros(0, dtype=np.int64)
+    for k in range(len(tags) - 1, -1, -1):
+        child = sizes[k + 1] if k + 1 < len(tags) else last
+        opened = tags[k] == UNDECIDED
+        if child.size:
+            sizes[k][opened] += child[0::2] + child[1::2]
+    offset = np.concatenate([[0], np.cumsum(sizes[0])])
+    data = np.zeros(int(offset[-1]), dtype=np.uint8)
+    place = offset[:-1]
+    for k, (tag, split) in enumerate(zip(tags, splits, strict=True)):
+        opened = tag == UNDECIDED
+        data[place] = np.where(opened, split, LEAF + tag.astype(np.int64)).astype(np.uint8)
+        child = sizes[k + 1] if k + 1 < len(tags) else last
+        first = place[opened] + 1
+        place = np.stack([first, first + child[0::2]], axis=1).ravel() if child.size else np.zeros(0, dtype=np.int64)
+    for start, sub in zip(place.tolist(), below or [], strict=True):
+        data[start:start + len(sub)] = np.frombuffer(sub, dtype=np.uint8)
+    raw = data.tobytes()
+    return [raw[a:b] for a, b in zip(offset[:-1].tolist(), offset[1:].tolist(), strict=True)]
+
+
+def _work(task: Task, lo: Floats, hi: Floats, depth: Floats, deadline: float) -> tuple[list[bytes], Outcome]:
+    """One group: its subtrees in bytes.  A wave that grows too wide is worked off in slices, so memory stays flat."""
+    with np.errstate(all="ignore"):
+        tags, splits, out, (low, high, deep) = grow(task, lo, hi, depth, deadline, most=16 * BATCH)
+        if out.finished:
+            return pack(tags, splits), out
+        below: list[bytes] = []
+        for k in range(0, low.shape[0], 4 * BATCH):
+            if time.monotonic() > deadline:
+                return [], out
+            part, more = _work(task, low[k:k + 4 * BATCH], high[k:k + 4 * BATCH], deep[k:k + 4 * BATCH], deadline)
+            below += part
+            out = _merge(out, more)
+            if not more.finished:
+                return [], out
+        out.finished = True
+        return pack(tags, splits, below), out
+
+
+def _merge(a: Outcome, b: Outcome) -> Outcome:
+    if b.stuck_lo.size:
+        a.stuck_lo = np.concatenate([a.stuck_lo.reshape(-1, b.stuck_lo.shape[1]), b.stuck_lo])
+        a.stuck_hi = np.concatenate([a.stuck_hi.reshape(-1, b.stuck_hi.shape[1]), b.stuck_hi])
+    a.boxes, a.leaves, a.worst = a.boxes + b.boxes, a.leaves + b.leaves, max(a.worst, b.worst)
+    return a
+
+
+def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget: float = math.inf, depth: int | None = None,
+           phase: str = "shell", progress: Callable[[Progress], None] | None = None, done: dict[int, tuple[list[bytes], Outcome]] | None = None,
+           keep: Callable[[dict[int, tuple[list[bytes], Outcome]]], None] | None = None) -> Outcome:
+    """Grow the tree of a stage.
+
+    Parameters
+    ----------
+    stage, goal
+        What the leaves have to show.
+    executor : Executor or None
+        Where groups of boxes are worked off; None works here.  Any ``concurrent.futures`` executor will do.
+    budget : float
+        Seconds; when they are spent the outcome is unfinished.
+    depth : int or None
+        Boxes deeper than this are given up as stuck (default 26 per coordinate).
+    progress : callable or None
+        Receives :class:`Progress` about twice a second.
+    done, keep
+        Groups finished earlier (to resume), and a function that stores them when the search stops early.
+
+    Returns
+    -------
+    Outcome
+        ``finished`` and no stuck boxes: the tree is complete.
+    """
+    began = time.monotonic()
+    deadline = began + budget
+    n = stage.lo.shape[0]
+    task = Task(stage, goal, depth if depth is not None else 26 * n)
+    lo, hi, level = stage.lo[None], stage.hi[None], np.zeros(1)
+    with np.errstate(all="ignore"):
+        tags, splits, out, (lo, hi, level) = grow(task, lo, hi, level, deadline, most=PARALLEL_FROM)
+    if out.finished:
+        out.tree, out.seconds = pack(tags, splits)[0], time.monotonic() - began
+        return out
+    groups = [slice(k, k + GROUP) for k in range(0, lo.shape[0], GROUP)]
+    results = dict(done or {})
+    total, closed = float(np.prod(stage.hi - stage.lo)), 0.0
+    volume = np.prod(hi - lo, axis=1)
+    open_share = float(volume.sum()) / total
+    pending: dict[Future[tuple[list[bytes], Outcome]], int] = {}
+    waiting = [k for k in range(len(groups)) if k not in results]
+    shown = began
+    try:
+        while waiting or pending:
+            if time.monotonic() > deadline:
+                break
+            if executor is None:
+                k = waiting.pop(0)
+                results[k] = _work(task, lo[groups[k]], hi[groups[k]], level[groups[k]], deadline)
+            else:
+                while waiting and len(pending) < 6:
+                    k = waiting.pop(0)
+                    pending[executor.submit(_work, task, lo[groups[k]], hi[groups[k]], level[groups[k]], deadline)] = k
+                ended, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    results[pending.pop(future)] = future.result()
+            if progress is not None and time.monotonic() - shown > 0.5:
+                shown = time.monotonic()
+                closed = sum(float(volume[groups[k]].sum()) for k, r in results.items() if r[1].finished) / total
+                share = 1 - open_share + closed
+                spent = shown - began
+                left = spent * (open_share - closed) / closed if closed > 0 else None
+                worst = max((r[1].worst for r in results.values()), default=-math.inf)
+                progress(Progress(phase, share, worst, sum(len(range(*groups[k].indices(lo.shape[0]))) for k in waiting), spent, left))
+    except KeyboardInterrupt:
+        out.interrupted = True
+        for future in pending:
+            future.cancel()
+    good = {k: r for k, r in results.items() if r[1].finished}
+    for _, part in results.values():
+        out = _merge(out, part)
+    out.finished = len(good) == len(groups)
+    if out.finished:
+        out.tree = pack(tags, splits, [b for k in range(len(groups)) for b in good[k][0]])[0]
+    elif keep is not None:
+        keep(good)
+    out.seconds = time.monotonic() - began
+    return out
