@@ -23,7 +23,7 @@ from verifiers.kernel.graph import Affine, Builder, Graph, GraphError
 from verifiers.kernel.onnx_wire import ELEMENTS, FLOATS, MAX_RANK, Array, Budget, Tensor, attribute, constant, decode, need
 
 MAX_BYTES = 64 << 20
-MAX_FIELDS = 1_000_000
+MAX_FIELDS = 300_000
 MAX_NODES = 20_000
 MAX_WORK = 1 << 30  # bytes, roughly, that the values of all nodes may take
 DIAGONAL = 16  # up to this size "x * constant" and "x + constant" are written as an affine node
