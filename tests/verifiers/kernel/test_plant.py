@@ -13,7 +13,7 @@ import pytest
 import systems
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Affine, Builder, Graph
-from verifiers.kernel.plant import MAX_PROGRAM, MAX_SIGNALS, MAX_TERMS, MAX_TEXT, Loop, PlantSpec, closed_loop, plant_graph, read_plant
+from verifiers.kernel.plant import MAX_BITS, MAX_PROGRAM, MAX_SIGNALS, MAX_TERMS, MAX_TEXT, Loop, PlantSpec, closed_loop, plant_graph, read_plant
 from verifiers.load.floats import evaluate
 
 F = Fraction
@@ -243,17 +243,41 @@ def test_products_of_equals_become_powers():
 
 
 @pytest.mark.threat("T23")
-def test_long_sums_and_large_powers_stay_bounded():
-    sums = [X, U, *([["add", k, 0] for k in range(1, 300)]), *([["sin", k] for k in range(2, 2 + 2 * MAX_TERMS)])]
-    first = len(sums) - 2 * MAX_TERMS
-    chain = [["add", first, first + 1], *(["add", len(sums) + k, first + 2 + k] for k in range(2 * MAX_TERMS - 2))]
-    graph = plant_graph(read_plant(nodes(*sums, *chain)), {})
-    x = np.array([0.3, 0.0])
-    expected = sum(np.sin(0.1 + 0.3 * k) for k in range(1, 1 + 2 * MAX_TERMS))
-    assert evaluate(graph, x, [0.1])[1] == pytest.approx(expected, rel=1e-9)
+def test_long_sums_become_nodes_of_their_own():
+    terms = 3 * MAX_TERMS
+    powers = [["pow", 0, k % 64 + 1] if k < 64 else ["sin", k + 1 - 64] for k in range(terms)]
+    chain = [["add", 1, 2], *(["add", terms + k, k + 2] for k in range(1, terms - 1))]
+    graph = plant_graph(read_plant(nodes(X, *powers, *chain)), {})
+    assert max(n.data.weight.shape[1] for n in graph.nodes if n.op == "affine") <= MAX_TERMS + 2
+    values = [0.3]
+    for op, a, *k in powers:
+        values.append(values[a] ** k[0] if op == "pow" else np.sin(values[a]))
+    assert evaluate(graph, [0.3, 0.0], [0.1])[1] == pytest.approx(sum(values[1:]), rel=1e-12)
+
+
+@pytest.mark.threat("T23")
+def test_long_numbers_become_nodes_of_their_own():
+    squares = plant_graph(read_plant(nodes(X, ["c", "1" + "0" * 100], *(["mul", k, k] for k in range(1, 12)), ["mul", 0, 12])), {})
     powers = plant_graph(read_plant(nodes(X, ["c", "1" + "0" * 100], *(["pow", k, 64] for k in range(1, 9)), ["mul", 0, 9])), {})
-    assert sum(n.op == "pow" for n in powers.nodes) == 8
-    assert max(q.numerator.bit_length() for n in powers.nodes if n.op == "const" for pair in n.data for q in pair) < 10_000
+    assert [sum(n.op == "pow" for n in graph.nodes) for graph in (squares, powers)] == [7, 8]
+    for graph in (squares, powers):
+        assert max(q.numerator.bit_length() for n in graph.nodes if n.op == "const" for pair in n.data for q in pair) <= 2 * MAX_BITS
+
+
+def test_counts_at_the_caps_are_read():
+    names = [{"name": f"s{k}", "unit": "m", "angle": False} for k in range(MAX_SIGNALS)]
+    wide = plant(states=names, equilibrium={"x": ["0"] * MAX_SIGNALS, "u": ["0"]}, domain={"lo": ["-1"] * MAX_SIGNALS, "hi": ["1"] * MAX_SIGNALS},
+                 outputs=[0] * MAX_SIGNALS, reference="x" * MAX_TEXT)
+    assert len(read_plant(wide).states) == MAX_SIGNALS
+    assert close(spec(), None, {"limit": (F(0), F(0))}).limits == (((0, 0), (0, 0)),)
+
+
+@pytest.mark.parametrize("op", ["min", "max"])
+def test_a_state_is_compared_with_a_constant(op):
+    for a, b in [(0, 1), (1, 0)]:
+        graph = plant_graph(read_plant(nodes(X, ["c", "1/2"], [op, a, b])), {})
+        pick = min if op == "min" else max
+        assert [evaluate(graph, [s, 0.0], [0.0])[1] for s in (-3.0, 3.0)] == [pick(-3.0, 0.5), pick(3.0, 0.5)]
 
 
 @pytest.mark.parametrize(("op", "value"), [("min", F(1, 3)), ("max", F(1, 2))])
