@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import re
 import time
 from collections.abc import Sequence
@@ -18,17 +16,14 @@ from verifiers.kernel.bundle import Bundle, open_bundle, read_file
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.definite import is_positive_definite, is_positive_semidefinite
 from verifiers.kernel.exact import evaluate_exact
-from verifiers.kernel.graph import Builder, Graph, affine_from_rational
-from verifiers.kernel.local import Enclosure, Matrix, check_equilibrium, check_local, ellipsoid_reach, ellipsoid_volume, identity, product, transpose
-from verifiers.kernel.onnx_reader import read_onnx
-from verifiers.kernel.plant import Loop, PlantSpec, closed_loop, read_plant
+from verifiers.kernel.local import Enclosure, Matrix, check_equilibrium, check_local, ellipsoid_volume, identity
 from verifiers.kernel.properties import Goal, Part, check_covered, check_shell, check_volume
 from verifiers.kernel.rational import down, parse, parse_matrix, parse_vector, sqrt_up, up
 from verifiers.kernel.requirement import Requirement, read_requirement, requirement_name
-from verifiers.kernel.stage import Function, Stage, in_frame, quadratic, strip_output
-from verifiers.kernel.strict import read_json, take
+from verifiers.kernel.setting import Setting, Source, expected_claim, local_stage, make_stage, open_setting, plant_bytes, read_function
+from verifiers.kernel.stage import Stage, quadratic
+from verifiers.kernel.strict import take
 
-PLANTS = Path(__file__).resolve().parents[2] / "systems" / "data"
 ATTRACTION = ("asymptotic_stability_roa", "exponential_stability_roa")
 LOCAL = {"kind": str, "function": str, "frame": list, "neighbourhood": list, "level": str}
 SHELL = {"kind": str, "function": str, "level": str, "tree": dict}
@@ -56,42 +51,14 @@ class Receipt:
     assumptions: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A function of the certificate: exactly one of a quadratic (P, o) and a network."""
-
-    matrix: Matrix | None
-    origin: tuple[Fraction, ...]
-    network: Graph | None
-
-    def function(self, frame: Matrix | None, origin: Sequence[Fraction], sharp: bool) -> Function:
-        """The function in coordinates y, x = origin + frame y (x itself without a frame); ``sharp`` drops a monotone output."""
-        if self.matrix is not None and (frame is None or tuple(origin) == tuple(self.origin)):
-            if frame is None:
-                return quadratic(self.matrix, self.origin)
-            return quadratic(product(transpose(frame), product(self.matrix, frame)), [Fraction(0)] * len(self.origin))
-        graph = self.network if self.network is not None else quadratic(self.matrix or (), self.origin).graph
-        if frame is not None:
-            b = Builder()
-            x = b.affine(b.input(len(origin)), affine_from_rational(frame, origin))
-            graph = b.build(b.inline(graph, [x]))
-        return strip_output(graph) if sharp else Function(graph)
-
-
-@dataclass
+@dataclass(eq=False)
 class Case:
-    """Everything that a check has read, and what it has shown so far."""
+    """A check under way: the setting, the bundle, and what it has shown so far."""
 
-    requirement: Requirement
-    spec: PlantSpec
-    loop: Loop
+    setting: Setting
     bundle: Bundle
-    functions: dict[str, Source]
-    lo: tuple[Fraction, ...]
-    hi: tuple[Fraction, ...]
     part: Part
     done: list[dict[str, Any]] = field(default_factory=list)
-    stages: list[tuple[str, Fraction]] = field(default_factory=list)
     equilibrium: Enclosure | None = None
     last: Stage | None = None
     ellipsoid: tuple[Matrix, tuple[Fraction, ...], Fraction] | None = None
@@ -99,19 +66,14 @@ class Case:
 
     def source(self, name: str, at: str) -> Source:
         """The function of that name."""
-        if name not in self.functions:
+        if name not in self.setting.functions:
             raise Refusal(Code.MALFORMED_CERTIFICATE, at, f"there is no function {name[:40]!r}")
-        return self.functions[name]
+        return self.setting.functions[name]
 
     def show(self, identifier: str, kind: str, says: str, leaves: int, margin: float | None, began: float) -> None:
         """Record an obligation that has been shown."""
         self.done.append({"id": identifier, "kind": kind, "leaves": leaves, "margin": margin, "says": says,
                           "seconds": round(time.perf_counter() - began, 4)})
-
-    @property
-    def rate(self) -> Fraction:
-        """The exponential rate, zero where none is required."""
-        return self.requirement.rate or Fraction(0)
 
 
 def check(bundle: Path, requirement: Path | None = None, part: Part = (0, 1)) -> Receipt:
@@ -163,11 +125,11 @@ def _checked(path: Path, given: Path | None, receipt: Receipt, part: Part) -> Re
         raise Refusal(Code.REQUIREMENT_MISMATCH, "requirement", "the requirement given is not the one in the bundle; verify again")
     if given is not None:
         _compare_files(requirement, bundle, given)
-    case = open_case(requirement, bundle, given, part)
+    case = _open_case(requirement, bundle, given, part)
     _check_claim(case)
     {"practical_stability": _practical, "forward_invariance": _invariance}.get(requirement.property, _attraction)(case)
     _non_vacuity(case)
-    name, level = case.stages[-1]
+    name, level = case.setting.stages[-1]
     text = str(level)
     receipt = replace(
         receipt, outcome="ACCEPTED", code=None, at=None, message="every obligation of the property is proved", level="L2",
@@ -212,81 +174,38 @@ def _compare_files(requirement: Requirement, bundle: Bundle, given: Path) -> Non
             raise Refusal(code, named, f"this file is not the {inside} that the bundle certifies; verify again or restore it")
 
 
-def _plant(requirement: Requirement, bundle: Bundle, given: Path | None) -> PlantSpec:
-    """The caller's plant: the copy shipped with systems/, or the file and digest that the requirement names."""
-    if requirement.plant_sha256 is None:
-        own = read_file(PLANTS / f"{requirement.plant}.plant.json", f"plant {requirement.plant}")
-    else:
-        own = bundle.plant if given is None else read_file((given.parent / requirement.plant).resolve(), requirement.plant)
-        if hashlib.sha256(own).hexdigest() != requirement.plant_sha256:
-            raise Refusal(Code.PLANT_MISMATCH, "plant.sha256", "the plant's file has another sha256 than the requirement says")
-    if own != bundle.plant:
+def _open_case(requirement: Requirement, bundle: Bundle, given: Path | None, part: Part) -> Case:
+    """Read plant, controller and functions of the bundle, after the plant was compared with the caller's."""
+    if plant_bytes(requirement, None if given is None else given.parent, bundle.plant) != bundle.plant:
         raise Refusal(Code.PLANT_MISMATCH, "plant.json", "the plant in the bundle is not the plant that the requirement names")
-    return read_plant(read_json(own, "plant.json", Code.BAD_PLANT))
-
-
-def open_case(requirement: Requirement, bundle: Bundle, given: Path | None, part: Part) -> Case:
-    """Read plant, controller and functions, and compose the loop."""
-    spec = _plant(requirement, bundle, given)
-    n = len(spec.states)
-    if len(requirement.domain.lo) != n:
-        raise Refusal(Code.BAD_SHAPE, "domain", f"the plant has {n} states, the domain {len(requirement.domain.lo)}")
-    loop = compose(requirement, spec, bundle.controller)
-    functions: dict[str, Source] = {}
+    setting = open_setting(requirement, bundle.plant, bundle.controller)
+    n = len(setting.lo)
     for name, item in bundle.functions.items():
         at = f"functions.{name}"
         if item["kind"] == "quadratic":
             origin = parse_vector(item["center"], at, n)
-            functions[name] = Source(parse_matrix(item["matrix"], at, n), origin, None)
-            if not is_positive_definite(functions[name].matrix or ()):
+            setting.functions[name] = Source(parse_matrix(item["matrix"], at, n), origin, None)
+            if not is_positive_definite(setting.functions[name].matrix or ()):
                 raise Refusal(Code.NOT_DEFINITE, at, "the matrix is not positive definite")
         else:
             if requirement.lyapunov is None:
                 raise Refusal(Code.CLAIM_MISMATCH, at, "the requirement names no Lyapunov function")
-            functions[name] = Source(None, (), read_function(bundle.read({k: v for k, v in item.items() if k != "kind"}, at), n, at))
-    lo, hi = requirement.domain.lo, requirement.domain.hi
-    if requirement.safe is not None:
-        if len(requirement.safe.lo) != n:
-            raise Refusal(Code.BAD_SHAPE, "safe", f"the plant has {n} states")
-        lo, hi = tuple(map(max, lo, requirement.safe.lo)), tuple(map(min, hi, requirement.safe.hi))
-    return Case(requirement, spec, loop, bundle, functions, lo, hi, part)
-
-
-def compose(requirement: Requirement, spec: PlantSpec, controller: bytes | None) -> Loop:
-    """The closed loop that the requirement speaks of."""
-    network = None if controller is None else read_onnx(controller, "controller.onnx").graph
-    return closed_loop(spec, network, requirement.parameters, time=requirement.time, dt=requirement.dt, method=requirement.method)
-
-
-def read_function(data: bytes, n: int, at: str) -> Graph:
-    """A scalar function of n states from ONNX bytes."""
-    graph = read_onnx(data, at).graph
-    if graph.input_sizes != (n,) or graph.output_size() != 1:
-        raise Refusal(Code.BAD_SHAPE, at, f"the function maps {graph.input_sizes} to {graph.output_size()}, the plant has {n} states")
-    return graph
-
-
-def expected_claim(requirement: Requirement, spec: PlantSpec, region: object) -> dict[str, Any]:
-    """The claim that answers a requirement, but for the region's level where the requirement leaves it open."""
-    def text(q: Fraction | None) -> str | None:
-        return None if q is None else str(q)
-    return {"property": requirement.property, "time": requirement.time, "dt": text(requirement.dt), "method": requirement.method,
-            "domain": {"lo": list(map(str, requirement.domain.lo)), "hi": list(map(str, requirement.domain.hi))},
-            "parameters": {key: [str(a), str(b)] for key, (a, b) in sorted({**spec.parameters, **requirement.parameters}.items())},
-            "saturation": requirement.saturation, "rate": text(requirement.rate), "arithmetic": "real", "region": region}
+            data = bundle.read({k: v for k, v in item.items() if k != "kind"}, at)
+            setting.functions[name] = Source(None, (), read_function(data, n, at))
+    return Case(setting, bundle, part)
 
 
 def _check_claim(case: Case) -> None:
-    claim, want = case.bundle.claim, expected_claim(case.requirement, case.spec, None)
+    claim, want = case.bundle.claim, expected_claim(case.setting.requirement, case.setting.spec, None)
     region = take(claim.get("region"), "claim.region", {"function": str, "level": str})
     for key in sorted({*claim, *want} - {"region"}):
         if key not in want or key not in claim or claim[key] != want[key]:
             raise Refusal(Code.CLAIM_MISMATCH, f"claim.{key}", "the certificate claims something else than the requirement demands")
-    level = case.requirement.level
+    level = case.setting.requirement.level
     if level is not None and parse(region["level"], "claim.region.level") != level:
         raise Refusal(Code.CLAIM_MISMATCH, "claim.region.level", f"the requirement demands the level {level}")
     network = case.source(region["function"], "claim.region").network
-    if case.requirement.lyapunov is not None and level is not None and network is None:
+    if case.setting.requirement.lyapunov is not None and level is not None and network is None:
         raise Refusal(Code.CLAIM_MISMATCH, "claim.region.function", "the level demanded is one of the Lyapunov function that the requirement names")
 
 
@@ -311,7 +230,7 @@ def _shells(case: Case) -> list[str]:
 
 
 def _demanded(case: Case) -> set[str]:
-    r = case.requirement
+    r = case.setting.requirement
     return {name for name, wanted in (("contains", r.contains), ("radius", r.min_radius), ("volume", True)) if wanted is not None}
 
 
@@ -327,12 +246,12 @@ def _attraction(case: Case) -> None:
 def _practical(case: Case) -> None:
     _known(case, {"inner", "shell-1", *_demanded(case)})
     inner = parse(_proof(case, "inner", {"kind": str, "level": str}, ("evaluation",))["level"], "inner.level")
-    target = case.requirement.target
-    if target is None or len(target.lo) != len(case.lo):
+    target = case.setting.requirement.target
+    if target is None or len(target.lo) != len(case.setting.lo):
         raise Refusal(Code.BAD_SHAPE, "target", "the target has another dimension than the plant")
     goal = Goal("practical", inner, np.array(list(map(up, target.lo))), np.array(list(map(down, target.hi))))
     _shell(case, "shell-1", goal)
-    if not inner < case.stages[-1][1]:
+    if not inner < case.setting.stages[-1][1]:
         raise Refusal(Code.EMPTY_REGION, "inner", "the inner level is not below the region's level")
 
 
@@ -342,91 +261,53 @@ def _invariance(case: Case) -> None:
 
 
 def _equilibrium(case: Case) -> None:
-    began, r = time.perf_counter(), case.requirement
-    n = len(case.lo)
+    began, r = time.perf_counter(), case.setting.requirement
+    n = len(case.setting.lo)
     proof = _proof(case, "equilibrium", {"kind": str, "center": list, "radius": list}, ("evaluation",))
     where = Enclosure(parse_vector(proof["center"], "equilibrium.center", n), parse_vector(proof["radius"], "equilibrium.radius", n))
     if not all(q >= 0 for q in where.radius):
         raise Refusal(Code.EQUILIBRIUM_NOT_PROVED, "equilibrium.radius", "a radius is negative")
-    goal = r.equilibrium if r.equilibrium is not None else case.spec.equilibrium_x
+    goal = r.equilibrium if r.equilibrium is not None else case.setting.spec.equilibrium_x
     allowed = r.tolerance or tuple((b - a) / 2 / 10**6 for a, b in zip(r.domain.lo, r.domain.hi, strict=True))
     for i, (c, q, g, t) in enumerate(zip(where.centre, where.radius, goal, allowed, strict=True)):
         if not abs(c - g) + q <= t:
-            raise Refusal(Code.EQUILIBRIUM_ELSEWHERE, case.spec.states[i].name, f"the loop settles at {float(c):.9g} +- {float(q):.1e}, "
+            raise Refusal(Code.EQUILIBRIUM_ELSEWHERE, case.setting.spec.states[i].name, f"the loop settles at {float(c):.9g} +- {float(q):.1e}, "
                           f"{float(g):.9g} +- {float(t):.1e} is required")
-        if not case.lo[i] < c - q <= c + q < case.hi[i]:
-            raise Refusal(Code.EQUILIBRIUM_OUTSIDE_DOMAIN, case.spec.states[i].name, "the equilibrium is not in the interior of the domain")
-    check_equilibrium(case.loop.field, r.time, where)
+        if not case.setting.lo[i] < c - q <= c + q < case.setting.hi[i]:
+            raise Refusal(Code.EQUILIBRIUM_OUTSIDE_DOMAIN, case.setting.spec.states[i].name, "the equilibrium is not in the interior of the domain")
+    check_equilibrium(case.setting.loop.field, r.time, where)
     case.equilibrium = where
     case.show("equilibrium", "evaluation", "exactly one equilibrium lies in the box, within the tolerance", 0,
               min((float(t - abs(c - g) - q) for c, q, g, t in zip(where.centre, where.radius, goal, allowed, strict=True)), default=None), began)
 
 
 def _local(case: Case) -> None:
-    began, n = time.perf_counter(), len(case.lo)
+    began, n = time.perf_counter(), len(case.setting.lo)
     proof = _proof(case, "local", LOCAL, ("jacobian_lmi", "lmi"))
     source = case.source(proof["function"], "local.function")
     if source.matrix is None or case.equilibrium is None:
         raise Refusal(Code.UNSUPPORTED, "local.function", "the local function must be a quadratic")
     frame, reach = parse_matrix(proof["frame"], "local.frame", n), parse_vector(proof["neighbourhood"], "local.neighbourhood", n)
     level = parse(proof["level"], "local.level")
-    used = check_local(case.loop.field, case.requirement.time, source.matrix, source.origin, frame, reach, level, case.rate, case.equilibrium,
-                       (case.lo, case.hi), proof["kind"] == "lmi")
-    stage = _stage(case, source, level, frame, contained=True)
+    here = case.setting
+    used = check_local(here.loop.field, here.requirement.time, source.matrix, source.origin, frame, reach, level, here.rate, case.equilibrium,
+                       (here.lo, here.hi), proof["kind"] == "lmi")
+    stage = local_stage(case.setting, source, level, frame)
     corners = np.array([[up(y) for y in reach]])
     with_command = stage.command_within(-corners, corners)
     if not with_command.all():
         raise Refusal(Code.COMMAND_EXCEEDS_LIMIT, "local", "the command is not proved to stay within its limits near the equilibrium")
-    case.stages.append((proof["function"], level))
+    case.setting.stages.append((proof["function"], level))
     case.last, case.ellipsoid = stage, (source.matrix, source.origin, level)
     case.show("local", proof["kind"], "the quadratic decreases around the equilibrium, which is not cut out", 1, float(1 - used), began)
 
 
-def _stage(case: Case, source: Source, level: Fraction, frame: Matrix | None, contained: bool) -> Stage:
-    r, origin = case.requirement, source.origin
-    sharp = not case.rate
-    inner = tuple((case.functions[name].function(frame, origin, sharp), c) for name, c in case.stages)
-    loop_field, command = case.loop.field, case.loop.command if r.saturation == "forbid" else None
-    limits = tuple((-math.inf if lo is None else up(lo[1]), math.inf if hi is None else down(hi[0])) for lo, hi in case.loop.limits)
-    if frame is None:
-        lo, hi = (np.array(list(map(f, v))) for f, v in ((down, case.lo), (up, case.hi)))
-        inner_lo, inner_hi = (np.array(list(map(f, v))) for f, v in ((up, case.lo), (down, case.hi)))
-    else:
-        hi = inner_hi = np.array(ellipsoid_reach(product(transpose(frame), product(source.matrix or (), frame)), level))
-        lo = inner_lo = -hi
-        loop_field = in_frame(loop_field, r.time, frame, origin)
-        if command is not None:
-            b = Builder()
-            x = b.affine(b.input(len(origin)), affine_from_rational(frame, origin))
-            command = b.build(b.inline(command, [x]))
-    return Stage(loop_field, r.time, source.function(frame, origin, sharp), level, lo, hi, inner_lo, inner_hi, inner, case.rate, contained,
-                 command, limits)
-
-
-def make_stage(case: Case, source: Source, level: Fraction, frame: Matrix | None) -> Stage:
-    """The stage of a function and level on top of what the case has shown; with a frame only for an ellipsoid inside the domain.
-
-    Raises
-    ------
-    Refusal
-        ``CONTAINMENT`` when the ellipsoid {V <= c} is not in the interior of the domain, ``UNSUPPORTED`` for a frame without a quadratic.
-    """
-    if frame is None:
-        return _stage(case, source, level, None, contained=False)
-    if source.matrix is None:
-        raise Refusal(Code.UNSUPPORTED, "frame", "a frame needs a quadratic function")
-    for i, reach in enumerate(ellipsoid_reach(source.matrix, level)):
-        if not (case.lo[i] < source.origin[i] - Fraction(reach) and source.origin[i] + Fraction(reach) < case.hi[i]):
-            raise Refusal(Code.CONTAINMENT, case.spec.states[i].name, f"the ellipsoid of level {float(level):.6g} leaves the domain")
-    return _stage(case, source, level, frame, contained=True)
-
-
 def _shell(case: Case, name: str, goal: Goal) -> None:
-    began, n = time.perf_counter(), len(case.lo)
+    began, n = time.perf_counter(), len(case.setting.lo)
     proof = _proof(case, name, SHELL, ("box_tree",), {"frame": list})
     source, level = case.source(proof["function"], f"{name}.function"), parse(proof["level"], f"{name}.level")
     frame = None if proof["frame"] is None else parse_matrix(proof["frame"], f"{name}.frame", n)
-    stage = make_stage(case, source, level, frame)
+    stage = make_stage(case.setting, source, level, frame)
     if goal.kind == "practical" and frame is not None:
         raise Refusal(Code.UNSUPPORTED, name, "practical stability is checked in the plant's own coordinates")
     count, worst = check_shell(stage, goal, case.bundle.read(proof["tree"], f"{name}.tree"), name, case.part)
@@ -434,7 +315,7 @@ def _shell(case: Case, name: str, goal: Goal) -> None:
         lo, hi = _corners(case.equilibrium, Fraction(0))
         if not stage.inside(lo[None], hi[None]).all():
             raise Refusal(Code.EMPTY_REGION, name, "the equilibrium is not inside the level set, so the level claims nothing")
-    case.stages.append((proof["function"], level))
+    case.setting.stages.append((proof["function"], level))
     case.last = stage
     case.ellipsoid = (source.matrix, source.origin, level) if frame is not None and source.matrix is not None else None
     case.show(name, "box_tree", {"attraction": "every state of the level set decreases until it is in the stage inside",
@@ -448,7 +329,7 @@ def _corners(where: Enclosure, more: Fraction) -> tuple[Any, Any]:
 
 
 def _non_vacuity(case: Case) -> None:
-    r, stage, (name, level) = case.requirement, case.last, case.stages[-1]
+    r, stage, (name, level) = case.setting.requirement, case.last, case.setting.stages[-1]
     region = case.bundle.claim["region"]
     if stage is None or (region["function"], parse(region["level"], "claim.region.level")) != (name, level):
         raise Refusal(Code.CLAIM_MISMATCH, "claim.region", "the region claimed is not the one that the last stage proves")
@@ -477,9 +358,9 @@ def _non_vacuity(case: Case) -> None:
 
 
 def _contains(case: Case, stage: Stage) -> None:
-    began, box = time.perf_counter(), case.requirement.contains
+    began, box = time.perf_counter(), case.setting.requirement.contains
     proof = _proof(case, "contains", {"kind": str}, ("box_tree", "evaluation"), {"tree": dict})
-    if box is None or len(box.lo) != len(case.lo):
+    if box is None or len(box.lo) != len(case.setting.lo):
         raise Refusal(Code.BAD_SHAPE, "region.contains", "the box has another dimension than the plant")
     if proof["kind"] == "box_tree" and case.ellipsoid is None:
         lo, hi = np.array(list(map(down, box.lo))), np.array(list(map(up, box.hi)))
@@ -502,8 +383,8 @@ def _contains(case: Case, stage: Stage) -> None:
 def _radius(case: Case, stage: Stage, radius: Fraction) -> None:
     began = time.perf_counter()
     proof = _proof(case, "radius", {"kind": str}, ("box_tree", "lmi"), {"tree": dict})
-    where = case.equilibrium or Enclosure(case.requirement.equilibrium or case.spec.equilibrium_x, (Fraction(0),) * len(case.lo))
-    count, n = 0, len(case.lo)
+    here, count, n = case.setting, 0, len(case.setting.lo)
+    where = case.equilibrium or Enclosure(here.requirement.equilibrium or here.spec.equilibrium_x, (Fraction(0),) * n)
     if proof["kind"] == "lmi" and case.ellipsoid is not None:
         matrix, origin, level = case.ellipsoid
         reach = radius + where.distance(origin, identity(n))  # ball about any x* in E lies in the ball about o of this radius
@@ -512,7 +393,7 @@ def _radius(case: Case, stage: Stage, radius: Fraction) -> None:
             raise Refusal(Code.RADIUS_TOO_SMALL, "radius", "the ball demanded is not inside the ellipsoid")
     elif proof["kind"] == "box_tree" and case.ellipsoid is None:
         lo, hi = _corners(where, radius)
-        if not all(case.lo[i] <= Fraction(float(lo[i])) and Fraction(float(hi[i])) <= case.hi[i] for i in range(n)):
+        if not all(case.setting.lo[i] <= Fraction(float(lo[i])) and Fraction(float(hi[i])) <= case.setting.hi[i] for i in range(n)):
             raise Refusal(Code.RADIUS_TOO_SMALL, "radius", "the ball demanded leaves the domain")
         near, far = _corners(where, Fraction(0))
         limit = up(sqrt_up(radius * radius))

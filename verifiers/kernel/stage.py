@@ -104,11 +104,12 @@ def in_frame(field: Graph, time: str, frame: Matrix, origin: Vector) -> Graph:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Bounds over a batch of boxes, each (B,): value, decrease; in discrete time the image (B, n) and the value there (B,); scores (n, B)."""
+    """Bounds over a batch of boxes, each (B,): value, decrease (upper and lower); in discrete time the image (B, n) and the value there (B,); scores (n, B)."""
 
     v_lo: Floats
     v_hi: Floats
     decrease: Floats
+    least: Floats
     scores: Floats
     image: tuple[Floats, Floats] | None = None
     v_after: Floats | None = None
@@ -175,7 +176,8 @@ class Stage:
             image, v_after = reading.bounds(after), reading.bounds(then)[1][:, 0]
         v_lo, v_hi = reading.bounds(v)
         slopes = (np.abs(d.mid[2:, :, 0]) + d.rad[2:, :, 0]) * radius[:, :, 0]
-        return Evaluation(v_lo[:, 0], v_hi[:, 0], reading.bounds(d)[1][:, 0], slopes, image, v_after)
+        least, most = reading.bounds(d)
+        return Evaluation(v_lo[:, 0], v_hi[:, 0], most[:, 0], least[:, 0], slopes, image, v_after)
 
     def _continuous(self, reading: JetReading, centre: Floats) -> tuple[Jet, Jet]:
         second = JetReading(reading.radius, 2)

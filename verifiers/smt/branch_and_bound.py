@@ -114,7 +114,7 @@ def decide(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> tuple[np.ndarray
 def _pick(found: Evaluation, at: np.ndarray) -> Evaluation:
     image = None if found.image is None else (found.image[0][at], found.image[1][at])
     after = None if found.v_after is None else found.v_after[at]
-    return Evaluation(found.v_lo[at], found.v_hi[at], found.decrease[at], found.scores[:, at], image, after)
+    return Evaluation(found.v_lo[at], found.v_hi[at], found.decrease[at], found.least[at], found.scores[:, at], image, after)
 
 
 def _decreasing(stage: Stage, goal: Goal, lo: Floats, hi: Floats, found: Evaluation) -> Bools:

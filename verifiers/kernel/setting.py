@@ -1,0 +1,158 @@
+"""The setting of a claim: plant, loop, functions and domain that a requirement and its files determine, and the stages on top."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verifiers.kernel.bundle import read_file
+from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.graph import Builder, Graph, affine_from_rational
+from verifiers.kernel.local import Matrix, ellipsoid_reach, product, transpose
+from verifiers.kernel.onnx_reader import read_onnx
+from verifiers.kernel.plant import Loop, PlantSpec, closed_loop, read_plant
+from verifiers.kernel.rational import down, up
+from verifiers.kernel.requirement import Requirement
+from verifiers.kernel.stage import Function, Stage, in_frame, quadratic, strip_output
+from verifiers.kernel.strict import read_json
+
+PLANTS = Path(__file__).resolve().parents[2] / "systems" / "data"
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A function of the certificate: exactly one of a quadratic (P, o) and a network."""
+
+    matrix: Matrix | None
+    origin: tuple[Fraction, ...]
+    network: Graph | None
+
+    def function(self, frame: Matrix | None, origin: Sequence[Fraction], sharp: bool) -> Function:
+        """The function in coordinates y, x = origin + frame y (x itself without a frame); ``sharp`` drops a monotone output."""
+        if self.matrix is not None and (frame is None or tuple(origin) == tuple(self.origin)):
+            if frame is None:
+                return quadratic(self.matrix, self.origin)
+            return quadratic(product(transpose(frame), product(self.matrix, frame)), [Fraction(0)] * len(self.origin))
+        graph = self.network if self.network is not None else quadratic(self.matrix or (), self.origin).graph
+        if frame is not None:
+            b = Builder()
+            x = b.affine(b.input(len(origin)), affine_from_rational(frame, origin))
+            graph = b.build(b.inline(graph, [x]))
+        return strip_output(graph) if sharp else Function(graph)
+
+
+@dataclass(eq=False)
+class Setting:
+    """What a claim is about: the requirement, the plant, the loop, the box (D, cut with [safe]), the functions, and the stages shown so far."""
+
+    requirement: Requirement
+    spec: PlantSpec
+    loop: Loop
+    lo: tuple[Fraction, ...]
+    hi: tuple[Fraction, ...]
+    functions: dict[str, Source] = field(default_factory=dict)
+    stages: list[tuple[str, Fraction]] = field(default_factory=list)
+
+    @property
+    def rate(self) -> Fraction:
+        """The exponential rate, zero where none is required."""
+        return self.requirement.rate or Fraction(0)
+
+
+def plant_bytes(requirement: Requirement, folder: Path | None, embedded: bytes | None = None) -> bytes:
+    """The caller's plant: the copy shipped with systems/, or the file in ``folder`` whose digest the requirement names.
+
+    Without a folder the embedded copy stands for the user's file, and must have the digest that the requirement names.
+    """
+    if requirement.plant_sha256 is None:
+        return read_file(PLANTS / f"{requirement.plant}.plant.json", f"plant {requirement.plant}")
+    beside = (folder or Path()) / requirement.plant
+    own = embedded if folder is None and embedded is not None else read_file(beside.resolve(), requirement.plant)
+    if hashlib.sha256(own).hexdigest() != requirement.plant_sha256:
+        raise Refusal(Code.PLANT_MISMATCH, "plant.sha256", "the plant's file has another sha256 than the requirement says")
+    return own
+
+
+def open_setting(requirement: Requirement, plant: bytes, controller: bytes | None) -> Setting:
+    """Read the plant, compose the loop and cut the domain."""
+    spec = read_plant(read_json(plant, "plant.json", Code.BAD_PLANT))
+    n = len(spec.states)
+    if len(requirement.domain.lo) != n:
+        raise Refusal(Code.BAD_SHAPE, "domain", f"the plant has {n} states, the domain {len(requirement.domain.lo)}")
+    network = None if controller is None else read_onnx(controller, "controller.onnx").graph
+    loop = closed_loop(spec, network, requirement.parameters, time=requirement.time, dt=requirement.dt, method=requirement.method)
+    lo, hi = requirement.domain.lo, requirement.domain.hi
+    if requirement.safe is not None:
+        if len(requirement.safe.lo) != n:
+            raise Refusal(Code.BAD_SHAPE, "safe", f"the plant has {n} states")
+        lo, hi = tuple(map(max, lo, requirement.safe.lo)), tuple(map(min, hi, requirement.safe.hi))
+    return Setting(requirement, spec, loop, lo, hi)
+
+
+def read_function(data: bytes, n: int, at: str) -> Graph:
+    """A scalar function of n states from ONNX bytes."""
+    graph = read_onnx(data, at).graph
+    if graph.input_sizes != (n,) or graph.output_size() != 1:
+        raise Refusal(Code.BAD_SHAPE, at, f"the function maps {graph.input_sizes} to {graph.output_size()}, the plant has {n} states")
+    return graph
+
+
+def expected_claim(requirement: Requirement, spec: PlantSpec, region: object) -> dict[str, Any]:
+    """The claim that answers a requirement, but for the region's level where the requirement leaves it open."""
+    def text(q: Fraction | None) -> str | None:
+        return None if q is None else str(q)
+    return {"property": requirement.property, "time": requirement.time, "dt": text(requirement.dt), "method": requirement.method,
+            "domain": {"lo": list(map(str, requirement.domain.lo)), "hi": list(map(str, requirement.domain.hi))},
+            "parameters": {key: [str(a), str(b)] for key, (a, b) in sorted({**spec.parameters, **requirement.parameters}.items())},
+            "saturation": requirement.saturation, "rate": text(requirement.rate), "arithmetic": "real", "region": region}
+
+
+def make_stage(setting: Setting, source: Source, level: Fraction, frame: Matrix | None) -> Stage:
+    """The stage of a function and level on top of the stages before; with a frame only for an ellipsoid inside the domain.
+
+    Raises
+    ------
+    Refusal
+        ``CONTAINMENT`` when the ellipsoid {V <= c} is not in the interior of the domain, ``UNSUPPORTED`` for a frame without a quadratic.
+    """
+    if frame is None:
+        return _stage(setting, source, level, None, contained=False)
+    if source.matrix is None:
+        raise Refusal(Code.UNSUPPORTED, "frame", "a frame needs a quadratic function")
+    for i, reach in enumerate(ellipsoid_reach(source.matrix, level)):
+        if not (setting.lo[i] < source.origin[i] - Fraction(reach) and source.origin[i] + Fraction(reach) < setting.hi[i]):
+            raise Refusal(Code.CONTAINMENT, setting.spec.states[i].name, f"the ellipsoid of level {float(level):.6g} leaves the domain")
+    return _stage(setting, source, level, frame, contained=True)
+
+
+def local_stage(setting: Setting, source: Source, level: Fraction, frame: Matrix) -> Stage:
+    """The stage of the local proof, whose ellipsoid is known to lie in the domain."""
+    return _stage(setting, source, level, frame, contained=True)
+
+
+def _stage(setting: Setting, source: Source, level: Fraction, frame: Matrix | None, contained: bool) -> Stage:
+    r, origin = setting.requirement, source.origin
+    sharp = not setting.rate
+    inner = tuple((setting.functions[name].function(frame, origin, sharp), c) for name, c in setting.stages)
+    loop_field, command = setting.loop.field, setting.loop.command if r.saturation == "forbid" else None
+    limits = tuple((-math.inf if lo is None else up(lo[1]), math.inf if hi is None else down(hi[0])) for lo, hi in setting.loop.limits)
+    if frame is None:
+        lo, hi = (np.array(list(map(f, v))) for f, v in ((down, setting.lo), (up, setting.hi)))
+        inner_lo, inner_hi = (np.array(list(map(f, v))) for f, v in ((up, setting.lo), (down, setting.hi)))
+    else:
+        hi = inner_hi = np.array(ellipsoid_reach(product(transpose(frame), product(source.matrix or (), frame)), level))
+        lo = inner_lo = -hi
+        loop_field = in_frame(loop_field, r.time, frame, origin)
+        if command is not None:
+            b = Builder()
+            x = b.affine(b.input(len(origin)), affine_from_rational(frame, origin))
+            command = b.build(b.inline(command, [x]))
+    return Stage(loop_field, r.time, source.function(frame, origin, sharp), level, lo, hi, inner_lo, inner_hi, inner, setting.rate, contained,
+                 command, limits)

@@ -1,0 +1,82 @@
+"""Float views of a closed loop for everything that searches: decrease, value, integration.  Nothing here proves anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from verifiers.kernel.graph import Floats, Graph
+from verifiers.load.derivative import gradient
+from verifiers.load.floats import evaluate
+
+Field = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class FloatLoop:
+    """The loop in floats: ``field`` maps (B, n) to (B, n); ``time`` says whether that is x' or the next x."""
+
+    graph: Graph
+    time: str
+
+    def field(self, x: Floats) -> Floats:
+        """x' or the next x at the points (B, n)."""
+        with np.errstate(all="ignore"):
+            return evaluate(self.graph, x)
+
+    def jacobian(self, x: Floats, step: float = 1e-6) -> Floats:
+        """Central-difference Jacobian (n, n) at one point (n,)."""
+        n = x.shape[0]
+        h = step * np.maximum(1.0, np.abs(x))
+        points = np.concatenate([x + np.diag(h), x - np.diag(h)])
+        f = self.field(points)
+        return ((f[:n] - f[n:]) / (2 * h[:, None])).T
+
+    def trajectory(self, x: Floats, steps: int, dt: float) -> Floats:
+        """States (steps + 1, B, n) by the classical Runge-Kutta method, or by iteration in discrete time."""
+        out = [x]
+        for _ in range(steps):
+            if self.time == "discrete":
+                x = self.field(x)
+            else:
+                k1 = self.field(x)
+                k2 = self.field(x + dt / 2 * k1)
+                k3 = self.field(x + dt / 2 * k2)
+                k4 = self.field(x + dt * k3)
+                x = x + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+            out.append(x)
+        return np.stack(out)
+
+
+@dataclass(frozen=True, eq=False)
+class FloatFunction:
+    """A Lyapunov candidate in floats, with its decrease along a loop."""
+
+    value: Field
+    slope: Field
+    loop: FloatLoop
+    rate: float = 0.0
+
+    def decrease(self, x: Floats) -> Floats:
+        """``grad V . f + rate V`` or ``V(f) - (1 - rate) V`` at the points (B, n): negative is good."""
+        with np.errstate(all="ignore"):
+            f = self.loop.field(x)
+            if self.loop.time == "discrete":
+                return self.value(f) - (1 - self.rate) * self.value(x)
+            return (self.slope(x) * f).sum(axis=1) + self.rate * self.value(x)
+
+
+def float_function(graph: Graph, loop: FloatLoop, rate: Fraction = Fraction(0)) -> FloatFunction:
+    """The float view of a scalar function given as a graph."""
+    slope = gradient(graph) if loop.time == "continuous" else graph
+    return FloatFunction(lambda x: evaluate(graph, x)[:, 0], lambda x: evaluate(slope, x), loop, float(rate))
+
+
+def float_quadratic(matrix: Floats, origin: Floats, loop: FloatLoop, rate: Fraction = Fraction(0)) -> FloatFunction:
+    """The float view of ``(x - o)' P (x - o)``."""
+    return FloatFunction(lambda x: np.einsum("bi,ij,bj->b", x - origin, matrix, x - origin), lambda x: 2 * (x - origin) @ matrix, loop, float(rate))
+
+
