@@ -12,34 +12,44 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import NoneType
 from typing import Any
 
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import BINARY, MAX_POWER, UNARY, Builder, Graph, GraphError, Interval, affine_from_rational
 from verifiers.kernel.rational import parse, parse_vector
+from verifiers.kernel.strict import Types, take
 
 FORMAT = "certctl-plant/1"
-METHODS = ("euler", "midpoint", "rk4")
-MAX_SIGNALS, MAX_PARAMETERS, MAX_PROGRAM, MAX_TEXT = 128, 512, 20_000, 20_000
+MAX_SIGNALS, MAX_PROGRAM = 256, 20_000
 MAX_TERMS, MAX_BITS = 128, 4096  # a linear form longer than this becomes a node of its own
+METHODS = {  # explicit Runge-Kutta: where each slope after the first is taken along the one before, and the slopes' weights
+    "euler": ((), (Fraction(1),)),
+    "midpoint": ((Fraction(1, 2),), (Fraction(0), Fraction(1))),
+    "rk4": ((Fraction(1, 2), Fraction(1, 2), Fraction(1)), (Fraction(1, 6), Fraction(1, 3), Fraction(1, 3), Fraction(1, 6))),
+}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,63}", re.ASCII)
-_UNARY = UNARY - {"leaky_relu", "pow"}
-_INDEXED = {"x": "states", "u": "inputs"}
+_ARITY = {**dict.fromkeys(UNARY - {"leaky_relu"} | {"x", "u", "p", "c"}, 1), **dict.fromkeys(BINARY | {"pow"}, 2)}
+_PLANT: dict[str, Types] = {
+    "format": str, "name": str, "time": str, "dt": (str, NoneType), "states": list, "inputs": list, "parameters": list,
+    "equilibrium": dict, "domain": dict, "nodes": list, "outputs": list, "reference": str}
+_STATE: dict[str, Types] = {"name": str, "unit": str, "angle": bool}
+_INPUT: dict[str, Types] = {"name": str, "unit": str, "lo": (str, NoneType), "hi": (str, NoneType)}
+_PARAMETER: dict[str, Types] = {"name": str, "unit": str, "value": (str, list)}
 
-Limit = Fraction | str | None  # an exact number, a parameter's name or "-" and its name, or no limit
 Bounds = tuple[Interval | None, Interval | None]
 Form = tuple[dict[tuple[int, int], Fraction], Fraction]  # coefficient of entry i of node k, and an exact constant
 
 
 @dataclass(frozen=True)
 class Signal:
-    """A state or an input: name, unit, whether it is an angle, and the limits of an input."""
+    """A state or an input: name, unit, whether it is an angle, and an input's limits (a number, a parameter or ``-`` parameter)."""
 
     name: str
     unit: str
     angle: bool = False
-    lo: Limit = None
-    hi: Limit = None
+    lo: str | None = None
+    hi: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,45 +83,10 @@ class Loop:
 
 # reading ------------------------------------------------------------------------------------------------------------
 
-def _fields(item: object, at: str, names: str) -> list[Any]:
-    wanted = names.split()
-    if not (isinstance(item, dict) and set(item) == set(wanted)):
-        raise Refusal(Code.BAD_PLANT, at, f"exactly the fields {', '.join(wanted)} are expected here")
-    return [item[name] for name in wanted]
-
-
-def _items(value: object, at: str, most: int) -> list[Any]:
-    if not isinstance(value, list):
-        raise Refusal(Code.BAD_PLANT, at, "a list is expected here")
-    if not len(value) <= most:
-        raise Refusal(Code.TOO_LARGE, at, f"{len(value)} entries where at most {most} are read")
-    return value
-
-
-def _text(value: object, at: str) -> str:
-    if not (isinstance(value, str) and len(value) <= MAX_TEXT):
-        raise Refusal(Code.BAD_PLANT, at, f"a text of at most {MAX_TEXT} characters is expected here")
-    return value
-
-
-def _name(value: object, at: str) -> str:
-    if not (isinstance(value, str) and _NAME.fullmatch(value)):
-        raise Refusal(Code.BAD_PLANT, at, "a name is a letter, then at most 63 letters, digits or _ . [ ]")
-    return value
-
-
-def _index(value: object, at: str, size: int) -> int:
-    if not (type(value) is int and 0 <= value < size):
-        raise Refusal(Code.BAD_PLANT, at, f"an index from 0 to {size - 1} is expected here, earlier nodes only")
-    return value
-
-
-def _limit(value: object, at: str, parameters: Mapping[str, Interval]) -> Limit:
-    if value is None or (isinstance(value, str) and value.removeprefix("-") in parameters):
-        return value
-    if isinstance(value, str) and _NAME.fullmatch(value.removeprefix("-")):
-        raise Refusal(Code.BAD_PLANT, at, f"the limit names {value.removeprefix('-')}, which is not a parameter")
-    return parse(value, at)
+def _rows(items: list[Any], at: str, kinds: Mapping[str, Types]) -> list[dict[str, Any]]:
+    if not len(items) <= MAX_SIGNALS:
+        raise Refusal(Code.TOO_LARGE, at, f"{len(items)} entries where at most {MAX_SIGNALS} are read")
+    return [take(item, f"{at}[{i}]", kinds, code=Code.BAD_PLANT) for i, item in enumerate(items)]
 
 
 def _interval(value: object, at: str) -> Interval:
@@ -121,26 +96,27 @@ def _interval(value: object, at: str) -> Interval:
     return lo, hi
 
 
-def _step(item: object, at: str, index: int, sizes: Mapping[str, int], parameters: Mapping[str, Interval]) -> tuple[Any, ...]:
-    if not (isinstance(item, list) and item and isinstance(item[0], str)):
-        raise Refusal(Code.BAD_PLANT, at, "a node is a list that starts with an operator")
-    op, args = item[0], item[1:]
-    arity = 1 if op in _UNARY or op in ("x", "u", "p", "c") else 2 if op in BINARY or op == "pow" else None
-    if arity is None:
-        raise Refusal(Code.UNKNOWN_OPERATOR, at, f"operator {op[:40]!r} is not one of a plant's operators")
-    if len(args) != arity:
-        raise Refusal(Code.BAD_PLANT, at, f"{op} takes {arity} arguments, not {len(args)}")
-    if op in _INDEXED:
-        return op, _index(args[0], at, sizes[op])
+def _bound(limit: str | None, table: Mapping[str, Interval], at: str) -> Interval | None:
+    if limit is None:
+        return None
+    if (name := limit.removeprefix("-")) not in table:
+        return (parse(limit, f"{at} (no parameter {name[:40]})"),) * 2
+    lo, hi = table[name]
+    return (lo, hi) if limit == name else (-hi, -lo)
+
+
+def _step(item: object, at: str, sizes: Mapping[str, int], earlier: int, parameters: Mapping[str, Interval]) -> tuple[Any, ...]:
+    op, *args = item if isinstance(item, list) and item and isinstance(item[0], str) else ("",)
+    if len(args) != _ARITY.get(op):
+        raise Refusal(Code.BAD_PLANT if op in _ARITY else Code.UNKNOWN_OPERATOR, at, f"{op[:40]!r} with {len(args)} arguments is no operation")
     if op == "c":
         return op, parse(args[0], at)
-    if op == "p":
-        if not (isinstance(args[0], str) and args[0] in parameters):
-            raise Refusal(Code.BAD_PLANT, at, f"{str(args[0])[:40]!r} is not one of the parameters")
+    if op == "p" and isinstance(args[0], str) and args[0] in parameters:
         return op, args[0]
-    if op == "pow":
-        return op, _index(args[0], at, index), _index(args[1], at, MAX_POWER + 1)
-    return (op, *(_index(a, at, index) for a in args))
+    ends = (earlier, MAX_POWER + 1) if op == "pow" else (sizes.get(op, earlier),) * 2
+    if not all(type(a) is int and 0 <= a < end for a, end in zip(args, ends, strict=False)):
+        raise Refusal(Code.BAD_PLANT, at, f"{op} {str(args)[:60]}: an argument is no earlier node, no signal, no parameter or no power")
+    return op, *args
 
 
 def read_plant(data: object) -> PlantSpec:
@@ -152,45 +128,32 @@ def read_plant(data: object) -> PlantSpec:
         ``BAD_PLANT`` for a missing or unknown field, a wrong type, a name used twice, or an argument that is no earlier
         node; ``UNKNOWN_OPERATOR``, ``BAD_NUMBER``, ``BAD_SHAPE``, and ``TOO_LARGE`` for counts over the caps.
     """
-    (form, name, time, dt, states, inputs, parameters, equilibrium, domain, nodes, outputs, reference) = _fields(
-        data, "plant", "format name time dt states inputs parameters equilibrium domain nodes outputs reference")
-    if form != FORMAT:
-        raise Refusal(Code.BAD_PLANT, "format", f"only {FORMAT} is read")
-    if not (time == "discrete" or (time == "continuous" and dt is None)):
-        raise Refusal(Code.BAD_PLANT, "time", 'time is "continuous" with dt null, or "discrete"')
-    step = None if dt is None else parse(dt, "dt")
-    if not (step is None or step > 0):
-        raise Refusal(Code.BAD_PLANT, "dt", f"dt = {step} is not positive")
-    table: dict[str, Interval] = {}
-    used: list[str] = []
-    for i, item in enumerate(_items(parameters, "parameters", MAX_PARAMETERS)):
-        label, unit, value = _fields(item, at := f"parameters[{i}]", "name unit value")
-        _text(unit, at)
-        used.append(_name(label, at))
-        table[label] = _interval(value, at)
-    x, u = [], []
-    for i, item in enumerate(_items(states, "states", MAX_SIGNALS)):
-        label, unit, angle = _fields(item, at := f"states[{i}]", "name unit angle")
-        if not isinstance(angle, bool):
-            raise Refusal(Code.BAD_PLANT, at, "angle is true or false")
-        x.append(Signal(_name(label, at), _text(unit, at), angle))
-    for i, item in enumerate(_items(inputs, "inputs", MAX_SIGNALS)):
-        label, unit, lo, hi = _fields(item, at := f"inputs[{i}]", "name unit lo hi")
-        u.append(Signal(_name(label, at), _text(unit, at), False, _limit(lo, at, table), _limit(hi, at, table)))
-    used += [signal.name for signal in (*x, *u)]
-    if not (x and len(set(used)) == len(used)):
-        raise Refusal(Code.BAD_PLANT, "states", "there are no states, or two states, inputs or parameters share a name")
-    rest, command = _fields(equilibrium, "equilibrium", "x u")
-    low, high = (parse_vector(v, "domain", len(x)) for v in _fields(domain, "domain", "lo hi"))
-    if not all(a < b for a, b in zip(low, high, strict=True)):
+    d = take(data, "", _PLANT, code=Code.BAD_PLANT)
+    dt = None if d["dt"] is None else parse(d["dt"], "dt")
+    if d["format"] != FORMAT or not (d["time"] == "discrete" or (d["time"] == "continuous" and dt is None)) or not (dt is None or dt > 0):
+        raise Refusal(Code.BAD_PLANT, "time", f'the format is {FORMAT}, time "continuous" with dt null, or "discrete" with dt > 0 or null')
+    rows = [_rows(d[key], key, kinds) for key, kinds in (("states", _STATE), ("inputs", _INPUT), ("parameters", _PARAMETER))]
+    x, u = (tuple(Signal(**row) for row in part) for part in rows[:2])
+    names = [d["name"], *(row["name"] for part in rows for row in part)]
+    if not (x and len(set(names[1:])) == len(names) - 1 and all(map(_NAME.fullmatch, names))):
+        raise Refusal(Code.BAD_PLANT, "states", "no state, a name used twice, or a name that is not a letter and then letters, digits or _ . [ ]")
+    table = {row["name"]: _interval(row["value"], f"parameters.{row['name']}") for row in rows[2]}
+    for signal in u:
+        _bound(signal.lo, table, f"inputs.{signal.name}.lo"), _bound(signal.hi, table, f"inputs.{signal.name}.hi")
+    rest = take(d["equilibrium"], "equilibrium", {"x": list, "u": list}, code=Code.BAD_PLANT)
+    box = take(d["domain"], "domain", {"lo": list, "hi": list}, code=Code.BAD_PLANT)
+    lo, hi = (parse_vector(box[side], f"domain.{side}", len(x)) for side in ("lo", "hi"))
+    if not all(a < b for a, b in zip(lo, hi, strict=True)):
         raise Refusal(Code.BAD_PLANT, "domain", "lo is not below hi in every state")
-    sizes = {"x": len(x), "u": len(u)}
-    program = tuple(_step(item, f"nodes[{i}]", i, sizes, table) for i, item in enumerate(_items(nodes, "nodes", MAX_PROGRAM)))
-    if not len(_items(outputs, "outputs", MAX_SIGNALS)) == len(x):
-        raise Refusal(Code.BAD_SHAPE, "outputs", f"{len(outputs)} outputs for {len(x)} states")
-    return PlantSpec(_name(name, "name"), time, step, tuple(x), tuple(u), table, parse_vector(rest, "equilibrium.x", len(x)),
-                     parse_vector(command, "equilibrium.u", len(u)), (low, high), program,
-                     tuple(_index(o, "outputs", len(program)) for o in outputs), _text(reference, "reference"))
+    if not (len(d["nodes"]) <= MAX_PROGRAM and len(d["outputs"]) == len(x)):
+        code = Code.TOO_LARGE if len(d["outputs"]) == len(x) else Code.BAD_SHAPE
+        raise Refusal(code, "nodes", f"at most {MAX_PROGRAM} nodes are read, and one output per state")
+    sizes = {"x": len(x), "u": len(u), "p": 0}  # a "p" that gets as far as the sizes is refused
+    program = tuple(_step(item, f"nodes[{i}]", sizes, i, table) for i, item in enumerate(d["nodes"]))
+    if not all(type(k) is int and 0 <= k < len(program) for k in d["outputs"]):
+        raise Refusal(Code.BAD_PLANT, "outputs", f"an output is not the index of one of {len(program)} nodes")
+    return PlantSpec(d["name"], d["time"], dt, x, u, table, parse_vector(rest["x"], "equilibrium.x", len(x)),
+                     parse_vector(rest["u"], "equilibrium.u", len(u)), (lo, hi), program, tuple(d["outputs"]), d["reference"])
 
 
 # linear forms and the plant's program -------------------------------------------------------------------------------
@@ -241,7 +204,7 @@ class _Program:
         """One evaluation of the program: x' (continuous) or the next x (discrete) as forms."""
         done: list[Form] = []
         for i, (op, *args) in enumerate(self.spec.program):
-            if op in _INDEXED:
+            if op in ("x", "u"):
                 form = (x if op == "x" else u)[args[0]]
             elif op in ("c", "p"):
                 lo, hi = (args[0], args[0]) if op == "c" else self.table[args[0]]
@@ -292,15 +255,8 @@ def _resolve(spec: PlantSpec, parameters: Mapping[str, Interval]) -> dict[str, I
     return table
 
 
-def _bound(limit: Limit, table: Mapping[str, Interval]) -> Interval | None:
-    if not isinstance(limit, str):
-        return None if limit is None else (limit, limit)
-    lo, hi = table[limit.removeprefix("-")]
-    return (-hi, -lo) if limit.startswith("-") else (lo, hi)
-
-
 def _limits(spec: PlantSpec, table: Mapping[str, Interval]) -> tuple[Bounds, ...]:
-    bounds = tuple((_bound(signal.lo, table), _bound(signal.hi, table)) for signal in spec.inputs)
+    bounds = tuple((_bound(signal.lo, table, signal.name), _bound(signal.hi, table, signal.name)) for signal in spec.inputs)
     for signal, (lo, hi) in zip(spec.inputs, bounds, strict=True):
         if lo is not None and hi is not None and not lo[1] <= hi[0]:
             raise Refusal(Code.BAD_PARAMETER, f"inputs.{signal.name}", f"the lower limit {lo[1]} is above the upper limit {hi[0]}")
@@ -309,48 +265,36 @@ def _limits(spec: PlantSpec, table: Mapping[str, Interval]) -> tuple[Bounds, ...
 
 def _sampling(spec: PlantSpec, time: str, dt: Fraction | None, method: str | None) -> tuple[Fraction, str] | None:
     """The step and method of a sampled continuous plant, None where the plant's own x' or next x is the loop."""
-    at, why = "", ""
-    if time == "continuous":
-        if spec.time == "discrete":
-            at, why = "time", f"{spec.name} is a discrete-time plant and has no continuous-time property"
-        elif dt is not None or method is not None:
-            at, why = "method" if dt is None else "dt", "a continuous-time claim has neither dt nor method"
-    elif time != "discrete":
-        at, why = "time", 'time is "continuous" or "discrete"'
-    elif spec.time == "discrete":
-        if dt != spec.dt:
-            at, why = "dt", f"the plant's map has dt = {spec.dt}, the requirement says {dt}"
-        elif method not in (None, "zoh"):
-            at, why = "method", f"{spec.name} is its own discrete-time map; leave method out"
-    elif not (dt is not None and dt > 0):
-        at, why = "dt", f"a discrete-time claim on a continuous plant needs dt > 0, not {dt}"
-    elif method == "zoh":
+    continuous, own = time == "continuous", spec.time == "discrete"
+    sampled = time == "discrete" and not own
+    for wrong, at, why in (
+            (time not in ("continuous", "discrete"), "time", 'time is "continuous" or "discrete"'),
+            (continuous and own, "time", f"{spec.name} is a discrete-time plant and has no continuous-time property"),
+            (continuous and dt is not None, "dt", "a continuous-time claim has no dt"),
+            (continuous and method is not None, "method", "a continuous-time claim has no method"),
+            (own and dt != spec.dt, "dt", f"the plant's map has dt = {spec.dt}, the requirement says {dt}"),
+            (own and method not in (None, "zoh"), "method", f"{spec.name} is its own discrete-time map; leave method out"),
+            (sampled and not (dt is not None and dt > 0), "dt", f"a discrete-time claim on a continuous plant needs dt > 0, not {dt}"),
+            (sampled and method not in (*METHODS, "zoh"), "method", f"method is one of {', '.join(METHODS)}")):
+        if wrong:
+            raise Refusal(Code.BAD_REQUIREMENT, at, why)
+    if sampled and method == "zoh":
         raise Refusal(Code.UNSUPPORTED, "method", "zoh needs a plant that is already discrete; export the sampled plant")
-    elif method in METHODS:
-        return dt, str(method)
-    else:
-        at, why = "method", f"method is one of {', '.join(METHODS)}"
-    if at:
-        raise Refusal(Code.BAD_REQUIREMENT, at, why)
-    return None
+    return (dt, str(method)) if sampled and dt is not None else None
 
 
 def _advance(run: Callable[[list[Form]], list[Form]], x: list[Form], h: Fraction, method: str) -> list[Form]:
-    """One step of the explicit Runge-Kutta map: euler, midpoint, or the classical rk4."""
+    """One step of the explicit Runge-Kutta map."""
+    def move(start: list[Form], slope: list[Form], q: Fraction) -> list[Form]:
+        return [_plus(a, b, q) for a, b in zip(start, slope, strict=True)] if q else start
 
-    def move(k: list[Form], q: Fraction) -> list[Form]:
-        return [_plus(a, b, q) for a, b in zip(x, k, strict=True)]
-
-    k = [run(x)]
-    if method == "euler":
-        return move(k[0], h)
-    k.append(run(move(k[0], h / 2)))
-    if method == "midpoint":
-        return move(k[1], h)
-    k.append(run(move(k[1], h / 2)))
-    k.append(run(move(k[2], h)))
-    two = Fraction(2)
-    return move([_plus(_plus(_plus(a, b, two), c, two), d) for a, b, c, d in zip(*k, strict=True)], h / 6)
+    places, weights = METHODS[method]
+    slopes = [run(x)]
+    for c in places:
+        slopes.append(run(move(x, slopes[-1], c * h)))
+    for slope, weight in zip(slopes, weights, strict=True):
+        x = move(x, slope, weight * h)
+    return x
 
 
 def plant_graph(spec: PlantSpec, parameters: Mapping[str, Interval]) -> Graph:

@@ -13,7 +13,7 @@ import pytest
 import systems
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Affine, Builder, Graph
-from verifiers.kernel.plant import MAX_BITS, MAX_PROGRAM, MAX_SIGNALS, MAX_TERMS, MAX_TEXT, Loop, PlantSpec, closed_loop, plant_graph, read_plant
+from verifiers.kernel.plant import MAX_BITS, MAX_PROGRAM, MAX_SIGNALS, MAX_TERMS, Loop, PlantSpec, closed_loop, plant_graph, read_plant
 from verifiers.load.floats import evaluate
 
 F = Fraction
@@ -56,61 +56,52 @@ def item(key: str, **changes: Any) -> dict[str, Any]:
 
 
 X, U = ["x", 0], ["u", 0]
+BAD, NUMBER, SHAPE, LARGE, OPERATOR = Code.BAD_PLANT, Code.BAD_NUMBER, Code.BAD_SHAPE, Code.TOO_LARGE, Code.UNKNOWN_OPERATOR
+NAN, STATE = float("nan"), GOOD["states"][0]
 FAULTS: list[tuple[Any, Code, str]] = [
-    ([], Code.BAD_PLANT, "plant"), (None, Code.BAD_PLANT, "plant"), ({k: v for k, v in GOOD.items() if k != "domain"}, Code.BAD_PLANT, "plant"),
-    (plant(verdict="safe"), Code.BAD_PLANT, "plant"), (plant(format="certctl-plant/2"), Code.BAD_PLANT, "format"),
-    (plant(name=""), Code.BAD_PLANT, "name"),
-    (plant(name=["cart"]), Code.BAD_PLANT, "name"), (plant(reference=None), Code.BAD_PLANT, "reference"),
-    (plant(reference="x" * (MAX_TEXT + 1)), Code.BAD_PLANT, "reference"),
+    ([], BAD, "top level"), (None, BAD, "top level"), ({k: v for k, v in GOOD.items() if k != "domain"}, BAD, "domain"),
+    (plant(verdict="safe"), BAD, "verdict"), (plant(format="certctl-plant/2"), BAD, "time"), (plant(name=""), BAD, "states"),
+    (plant(name=["cart"]), BAD, "name"), (plant(reference=None), BAD, "reference"),
     # time
-    (plant(time="sampled"), Code.BAD_PLANT, "time"), (plant(time=["discrete"]), Code.BAD_PLANT, "time"), (plant(dt="1/10"), Code.BAD_PLANT, "time"),
-    (plant(time="discrete", dt="0"), Code.BAD_PLANT, "dt"), (plant(time="discrete", dt="-1/10"), Code.BAD_PLANT, "dt"),
-    (plant(time="discrete", dt=0.1), Code.BAD_NUMBER, "dt"), (plant(time="discrete", dt="nan"), Code.BAD_NUMBER, "dt"),
+    (plant(time="sampled"), BAD, "time"), (plant(time=["discrete"]), BAD, "time"), (plant(dt="1/10"), BAD, "time"),
+    (plant(time="discrete", dt="0"), BAD, "time"), (plant(time="discrete", dt="-1/10"), BAD, "time"),
+    (plant(time="discrete", dt=0.1), BAD, "dt"), (plant(time="discrete", dt="nan"), NUMBER, "dt"),
     # signals
-    (plant(states=[]), Code.BAD_PLANT, "states"), (plant(states={}), Code.BAD_PLANT, "states"), (plant(inputs=None), Code.BAD_PLANT, "inputs"),
-    (plant(states=[GOOD["states"][0]] * (MAX_SIGNALS + 1)), Code.TOO_LARGE, "states"), (item("states", angle=1), Code.BAD_PLANT, "states[0]"),
-    (item("states", angle=None), Code.BAD_PLANT, "states[0]"), (item("states", unit=1), Code.BAD_PLANT, "states[0]"),
-    (item("states", scale="1"), Code.BAD_PLANT, "states[0]"), (item("states", name="1s"), Code.BAD_PLANT, "states[0]"),
-    (item("states", name="ѕ"), Code.BAD_PLANT, "states[0]"), (item("states", name="s\n"), Code.BAD_PLANT, "states[0]"),
-    (item("states", name="v"), Code.BAD_PLANT, "states"), (item("states", name="u"), Code.BAD_PLANT, "states"),
-    (item("states", name="m"), Code.BAD_PLANT, "states"), (item("inputs", name="-u"), Code.BAD_PLANT, "inputs[0]"),
-    (plant(states=["s", "v"]), Code.BAD_PLANT, "states[0]"),
+    (plant(states=[]), BAD, "states"), (plant(states={}), BAD, "states"), (plant(inputs=None), BAD, "inputs"),
+    (plant(states=["s", "v"]), BAD, "states[0]"),
+    (plant(states=[STATE] * (MAX_SIGNALS + 1)), LARGE, "states"), (plant(inputs=GOOD["inputs"] * (MAX_SIGNALS + 1)), LARGE, "inputs"),
+    (plant(parameters=GOOD["parameters"] * MAX_SIGNALS), LARGE, "parameters"), (item("states", angle=1), BAD, "states[0].angle"),
+    (item("states", angle=None), BAD, "states[0].angle"), (item("states", unit=1), BAD, "states[0].unit"),
+    (item("states", scale="1"), BAD, "states[0].scale"),
+    (item("states", name="1s"), BAD, "states"), (item("states", name="ѕ"), BAD, "states"), (item("states", name="s\n"), BAD, "states"),
+    (item("states", name="s" * 65), BAD, "states"), (item("states", name="v"), BAD, "states"), (item("states", name="u"), BAD, "states"),
+    (item("states", name="m"), BAD, "states"), (item("inputs", name="-u"), BAD, "states"), (item("parameters", name="limit"), BAD, "states"),
     # limits and parameters
-    (item("inputs", lo="-torque"), Code.BAD_PLANT, "inputs[0]"), (item("inputs", hi="s"), Code.BAD_PLANT, "inputs[0]"),
-    (item("inputs", hi="--limit"), Code.BAD_NUMBER, "inputs[0]"), (item("inputs", hi=2), Code.BAD_NUMBER, "inputs[0]"),
-    (item("inputs", hi=["1", "2"]), Code.BAD_NUMBER, "inputs[0]"), (item("inputs", hi="nan"), Code.BAD_PLANT, "inputs[0]"),
-    (item("inputs", hi="-1e9"), Code.BAD_NUMBER, "inputs[0]"), (item("parameters", value=0.3), Code.BAD_NUMBER, "parameters[0]"),
-    (item("parameters", value=float("nan")), Code.BAD_NUMBER, "parameters[0]"), (item("parameters", value="inf"), Code.BAD_NUMBER, "parameters[0]"),
-    (item("parameters", value=["2", "1"]), Code.BAD_PLANT, "parameters[0]"), (item("parameters", value=["1"]), Code.BAD_SHAPE, "parameters[0]"),
-    (item("parameters", value=["1", "2", "3"]), Code.BAD_SHAPE, "parameters[0]"), (item("parameters", name="limit"), Code.BAD_PLANT, "states"),
-    (plant(parameters=[{"name": "m", "unit": "kg"}]), Code.BAD_PLANT, "parameters[0]"),
+    (item("inputs", lo="-torque"), NUMBER, "inputs.u.lo (no parameter torque)"), (item("inputs", hi="s"), NUMBER, "inputs.u.hi (no parameter s)"),
+    (item("inputs", hi="--limit"), NUMBER, "inputs.u.hi (no parameter -limit)"),
+    (item("inputs", hi="-1e9"), NUMBER, "inputs.u.hi (no parameter 1e9)"),
+    (item("inputs", hi="nan"), NUMBER, "inputs.u.hi (no parameter nan)"), (item("inputs", hi=2), BAD, "inputs[0].hi"),
+    (item("inputs", hi=["1", "2"]), BAD, "inputs[0].hi"), (item("parameters", value=0.3), BAD, "parameters[0].value"),
+    (item("parameters", value=NAN), BAD, "parameters[0].value"), (item("parameters", value="inf"), NUMBER, "parameters.m"),
+    (item("parameters", value=["2", "1"]), BAD, "parameters.m"), (item("parameters", value=["1"]), SHAPE, "parameters.m"),
+    (item("parameters", value=["1", "2", "3"]), SHAPE, "parameters.m"), (plant(parameters=[{"name": "m", "unit": "kg"}]), BAD, "parameters[0].value"),
     # equilibrium and domain
-    (plant(equilibrium={"x": ["0"], "u": ["0"]}), Code.BAD_SHAPE, "equilibrium.x"),
-    (plant(equilibrium={"x": ["0", "0"], "u": []}), Code.BAD_SHAPE, "equilibrium.u"),
-    (plant(equilibrium={"x": ["0", "NaN"], "u": ["0"]}), Code.BAD_NUMBER, "equilibrium.x[1]"),
-    (plant(equilibrium=None), Code.BAD_PLANT, "equilibrium"),
-    (plant(domain={"lo": ["-1"], "hi": ["1", "1"]}), Code.BAD_SHAPE, "domain"),
-    (plant(domain={"lo": ["-1", "1"], "hi": ["1", "1"]}), Code.BAD_PLANT, "domain"),
-    (plant(domain={"lo": ["-1", "-1"], "hi": ["1", float("inf")]}), Code.BAD_NUMBER, "domain[1]"),
+    (plant(equilibrium={"x": ["0"], "u": ["0"]}), SHAPE, "equilibrium.x"), (plant(equilibrium={"x": ["0", "0"], "u": []}), SHAPE, "equilibrium.u"),
+    (plant(equilibrium={"x": ["0", "NaN"], "u": ["0"]}), NUMBER, "equilibrium.x[1]"), (plant(equilibrium=None), BAD, "equilibrium"),
+    (plant(equilibrium={"x": ["0", "0"]}), BAD, "equilibrium.u"), (plant(domain={"lo": ["-1"], "hi": ["1", "1"]}), SHAPE, "domain.lo"),
+    (plant(domain={"lo": ["-1", "1"], "hi": ["1", "1"]}), BAD, "domain"),
+    (plant(domain={"lo": ["-1", "-1"], "hi": ["1", NAN]}), NUMBER, "domain.hi[1]"),
     # program
-    (nodes(X, ["leaky_relu", 0]), Code.UNKNOWN_OPERATOR, "nodes[1]"), (nodes(X, ["affine", 0]), Code.UNKNOWN_OPERATOR, "nodes[1]"),
-    (nodes(X, ["input", 0]), Code.UNKNOWN_OPERATOR, "nodes[1]"), (nodes(X, ["__init__", 0]), Code.UNKNOWN_OPERATOR, "nodes[1]"),
-    (nodes(X, ["sin", 1]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["add", 0, 2], U), Code.BAD_PLANT, "nodes[1]"),
-    (nodes(X, ["sin", -1]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["sin", False]), Code.BAD_PLANT, "nodes[1]"),
-    (nodes(X, ["sin", 0.0]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["sin", "0"]), Code.BAD_PLANT, "nodes[1]"),
-    (nodes(X, ["sin", 0, 0]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["add", 0]), Code.BAD_PLANT, "nodes[1]"),
-    (nodes(X, ["sin"]), Code.BAD_PLANT, "nodes[1]"),
-    (nodes(X, []), Code.BAD_PLANT, "nodes[1]"), (nodes(X, "sin"), Code.BAD_PLANT, "nodes[1]"), (nodes(X, [["sin"], 0]), Code.BAD_PLANT, "nodes[1]"),
-    (nodes(X, ["pow", 0, 65]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["pow", 0, -1]), Code.BAD_PLANT, "nodes[1]"),
-    (nodes(X, ["pow", 0, True]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["pow", 0, 2.0]), Code.BAD_PLANT, "nodes[1]"),
-    (nodes(X, ["x", 2]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["u", 1]), Code.BAD_PLANT, "nodes[1]"),
-    (nodes(X, ["p", "k"]), Code.BAD_PLANT, "nodes[1]"),
-    (nodes(X, ["p", ["m"]]), Code.BAD_PLANT, "nodes[1]"), (nodes(X, ["c", 1]), Code.BAD_NUMBER, "nodes[1]"),
-    (nodes(X, ["c", float("nan")]), Code.BAD_NUMBER, "nodes[1]"), (nodes(X, ["c", "1e400"]), Code.BAD_NUMBER, "nodes[1]"),
-    (nodes(X, ["c", "9" * 401]), Code.BAD_NUMBER, "nodes[1]"), (nodes(*[X] * (MAX_PROGRAM + 1)), Code.TOO_LARGE, "nodes"),
-    (plant(nodes={"0": X}), Code.BAD_PLANT, "nodes"), (plant(outputs=[0]), Code.BAD_SHAPE, "outputs"),
-    (plant(outputs=[0, 6, 6]), Code.BAD_SHAPE, "outputs"),
-    (plant(outputs=[0, 7]), Code.BAD_PLANT, "outputs"), (plant(outputs=[0, True]), Code.BAD_PLANT, "outputs"),
+    *((nodes(X, bad), OPERATOR, "nodes[1]") for bad in (
+        ["leaky_relu", 0], ["affine", 0], ["input", 0], ["__init__", 0], [], "sin", [["sin"], 0], None)),
+    *((nodes(X, bad, U), BAD, "nodes[1]") for bad in (
+        ["sin", 1], ["add", 0, 2], ["sin", -1], ["sin", False], ["sin", 0.0], ["sin", "0"], ["sin", [0]], ["sin", 0, 0], ["add", 0], ["sin"],
+        ["pow", 0, 65], ["pow", 0, -1], ["pow", 0, True], ["pow", 0, 2.0], ["pow", 1, 2],
+        ["x", 2], ["u", 1], ["x", -1], ["p", "k"], ["p", ["m"]], ["p", 0])),
+    *((nodes(X, ["c", bad]), NUMBER, "nodes[1]") for bad in (1, 0.5, NAN, None, "1e400", "9" * 401)),
+    (nodes(*[X] * (MAX_PROGRAM + 1)), LARGE, "nodes"), (plant(nodes={"0": X}), BAD, "nodes"), (plant(outputs=[0]), SHAPE, "nodes"),
+    (plant(outputs=[0, 6, 6]), SHAPE, "nodes"), (plant(outputs=[0, 7]), BAD, "outputs"), (plant(outputs=[0, True]), BAD, "outputs"),
+    (plant(outputs=[0, -1]), BAD, "outputs"), (plant(outputs=[0, "6"]), BAD, "outputs"),
 ]
 
 
@@ -266,8 +257,8 @@ def test_long_numbers_become_nodes_of_their_own():
 
 def test_counts_at_the_caps_are_read():
     names = [{"name": f"s{k}", "unit": "m", "angle": False} for k in range(MAX_SIGNALS)]
-    wide = plant(states=names, equilibrium={"x": ["0"] * MAX_SIGNALS, "u": ["0"]}, domain={"lo": ["-1"] * MAX_SIGNALS, "hi": ["1"] * MAX_SIGNALS},
-                 outputs=[0] * MAX_SIGNALS, reference="x" * MAX_TEXT)
+    wide = plant(states=names, equilibrium={"x": ["0"] * MAX_SIGNALS, "u": ["0"]}, outputs=[0] * MAX_SIGNALS,
+                 domain={"lo": ["-1"] * MAX_SIGNALS, "hi": ["1"] * MAX_SIGNALS})
     assert len(read_plant(wide).states) == MAX_SIGNALS
     assert close(spec(), None, {"limit": (F(0), F(0))}).limits == (((0, 0), (0, 0)),)
 
