@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from verifiers.kernel.bundle import Bundle, open_bundle
-from verifiers.kernel.check import Case, Receipt, check, open_case
+from verifiers.kernel.check import Receipt, check
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Floats, Graph
+from verifiers.kernel.rational import parse, parse_matrix, parse_vector
 from verifiers.kernel.requirement import Requirement, read_requirement
+from verifiers.kernel.setting import Setting, open_setting, read_function
 from verifiers.kernel.stage import quadratic
 from verifiers.load.floats import evaluate
 
@@ -44,8 +46,8 @@ class View:
         Of the check that opened this view.
     requirement : Requirement or None
         None when the bundle cannot be read at all; then there is nothing to draw.
-    case : Case or None
-        Plant, loop and functions as the kernel composes them.
+    setting : Setting or None
+        Plant, loop and domain as the kernel composes them.
     stages : tuple of StageView
         From the inside out; the region is the union of their sublevel sets within the domain.
     """
@@ -54,7 +56,7 @@ class View:
     receipt: Receipt
     bundle: Bundle | None = None
     requirement: Requirement | None = None
-    case: Case | None = None
+    setting: Setting | None = None
     stages: tuple[StageView, ...] = ()
 
     @property
@@ -63,32 +65,32 @@ class View:
         return self.receipt.outcome == "ACCEPTED"
 
     @property
-    def drawn(self) -> Case:
-        """The case, for callers that need one.
+    def drawn(self) -> Setting:
+        """The setting, for callers that need one.
 
         Raises
         ------
         Refusal
             The kernel's reason when the bundle cannot be read.
         """
-        if self.case is None:
+        if self.setting is None:
             code = Code.__members__.get(self.receipt.code or "", Code.INTERNAL)
             raise Refusal(code, self.receipt.at or str(self.path), self.receipt.message)
-        return self.case
+        return self.setting
 
     @property
     def domain(self) -> tuple[Floats, Floats]:
         """Corners (n,) of the domain within which the region lies (cut to the safe box where there is one)."""
-        case = self.drawn
-        return np.array(list(map(float, case.lo))), np.array(list(map(float, case.hi)))
+        setting = self.drawn
+        return np.array(list(map(float, setting.lo))), np.array(list(map(float, setting.hi)))
 
     @property
     def equilibrium(self) -> Floats:
         """The middle (n,) of the proved enclosure; without one, the point that the requirement or the plant names."""
-        box, case = self.receipt.equilibrium, self.drawn
+        box, setting = self.receipt.equilibrium, self.drawn
         if box is not None:
             return (np.array(box["lo"]) + np.array(box["hi"])) / 2
-        named = case.requirement.equilibrium if case.requirement.equilibrium is not None else case.spec.equilibrium_x
+        named = setting.requirement.equilibrium if setting.requirement.equilibrium is not None else setting.spec.equilibrium_x
         return np.array(list(map(float, named)))
 
     def signed(self, x: Any) -> Floats:
@@ -134,25 +136,30 @@ def open_view(bundle: str | Path | View, requirement: str | Path | None = None) 
     try:
         opened = open_bundle(path)
         wanted = read_requirement(opened.requirement, receipt.name)
-        case = open_case(wanted, opened, None, (0, 1))
-        stages = tuple(_stages(case))
+        setting = open_setting(wanted, opened.plant, opened.controller)
+        stages = tuple(_stages(opened, len(setting.lo)))
     except Refusal:
         if receipt.outcome == "ACCEPTED":
             raise
         return View(path, receipt)
     if receipt.bundle_digest is not None and receipt.bundle_digest != opened.digest:
         raise Refusal(Code.DIGEST_MISMATCH, str(path), "the bundle changed while it was read; open it again")
-    return View(path, receipt, opened, wanted, case, stages)
+    return View(path, receipt, opened, wanted, setting, stages)
 
 
-def _stages(case: Case) -> list[StageView]:
+def _stages(bundle: Bundle, n: int) -> list[StageView]:
     found = []
-    shells = sorted((key for key in case.bundle.obligations if key.startswith("shell-")), key=lambda key: (len(key), key))
+    shells = sorted((key for key in bundle.obligations if key.startswith("shell-")), key=lambda key: (len(key), key))
     for identifier in ["local", *shells]:
-        proof = case.bundle.obligations.get(identifier, {})
+        proof = bundle.obligations.get(identifier, {})
         name, level = proof.get("function"), proof.get("level")
-        if isinstance(name, str) and name in case.functions and isinstance(level, str):
-            source = case.functions[name]
-            graph = source.network if source.network is not None else quadratic(source.matrix or (), source.origin).graph
-            found.append(StageView(identifier, name, Fraction(level), graph))
+        if isinstance(name, str) and name in bundle.functions:
+            found.append(StageView(identifier, name, parse(level, identifier), _function(bundle, name, n)))
     return found
+
+
+def _function(bundle: Bundle, name: str, n: int) -> Graph:
+    item = bundle.functions[name]
+    if item["kind"] == "quadratic":
+        return quadratic(parse_matrix(item["matrix"], name, n), parse_vector(item["center"], name, n)).graph
+    return read_function(bundle.read({key: value for key, value in item.items() if key != "kind"}, name), n, name)
