@@ -127,10 +127,10 @@ def interval_positive_definite(mid: Floats, rad: Floats) -> bool:
     """
     if not (mid.ndim == 2 and mid.shape == rad.shape and mid.shape[0] == mid.shape[1] >= 1):
         raise Refusal(Code.BAD_SHAPE, "interval matrix", f"midpoint {mid.shape} and radius {rad.shape} are not square of one size")
-    if not (np.isfinite(mid).all() and np.isfinite(rad).all() and (rad >= 0).all() and (mid.diagonal() > 0).all()):
+    if not (np.isfinite(mid).all() and np.isfinite(rad).all() and (rad >= 0).all()):
         return False
     n = range(len(mid))
-    middle, radius = ([[(Fraction(float(a[i, j])) + Fraction(float(a[j, i]))) / 2 for j in n] for i in n] for a in (mid, rad))
+    middle, radius = ([[Fraction(float(a[i, j])) + Fraction(float(a[j, i])) for j in n] for i in n] for a in (mid, rad))  # 2 M, 2 R
     scale = [Fraction(2) ** -(math.frexp(mid[i, i])[1] // 2) for i in n]
     for i in n:
         middle[i][i] -= sum((radius[i][j] * scale[j] for j in n), Fraction(0)) / scale[i]

@@ -87,6 +87,17 @@ def test_coprime_denominators_are_declined_before_they_explode() -> None:
     assert refusal.value.code is Code.TOO_LARGE
 
 
+@pytest.mark.threat("T23")
+def test_the_cap_is_exactly_where_it_is_said_to_be() -> None:
+    """A number of k bits over a denominator of one bit counts k + 1, times the size of the matrix."""
+    assert is_positive_definite([[F(2**262142)]])
+    assert is_positive_definite(exact([[2**131070, 0], [0, 1]]))
+    for matrix in ([[F(2**262143)]], exact([[2**131071, 0], [0, 1]]), exact([[1, 0], [0, 2**131071]])):
+        with pytest.raises(Refusal) as refusal:
+            is_positive_definite(matrix)
+        assert refusal.value.code is Code.TOO_LARGE
+
+
 @pytest.mark.parametrize("rows", [[[0]], [[1, 2], [2, 4]], [[1, 2, 3], [4, 5, 6], [7, 8, 9]]])
 def test_a_singular_matrix_has_no_inverse(rows: object) -> None:
     with pytest.raises(Refusal) as refusal:

@@ -150,9 +150,18 @@ def test_affine_coefficients_agree_with_evaluation() -> None:
     assert evaluate_exact(graph, x) == tuple(sum(a * v for a, v in zip(row, x, strict=True)) + c for row, c in zip(matrix, vector, strict=True))
 
 
-def test_a_product_of_inputs_is_not_affine() -> None:
-    assert affine_exact(binary("mul")) is None
-    assert affine_exact(binary("div")) is None
+def test_an_affine_map_of_an_affine_map() -> None:
+    b = Builder()
+    inner = b.affine(b.input(2), affine_from_rational([[F(1, 3), F(2)], [F(-1), F(5)]], [F(7), F(1, 2)]))
+    graph = b.build([b.affine(inner, affine_from_rational([[F(3), F(4)]], [F(-1)]))])
+    assert affine_exact(graph) == (((F(-3), F(26)),), (F(22),))
+
+
+@pytest.mark.parametrize(("op", "first", "second"), [("mul", 0, 1), ("mul", 1, 0), ("mul", 0, 0), ("div", 0, 1), ("div", 1, 0)])
+def test_a_product_or_quotient_of_inputs_is_not_affine(op: str, first: int, second: int) -> None:
+    b = Builder()
+    x = b.input(2)
+    assert affine_exact(b.build([b.binary(op, b.take(x, (first,)), b.take(x, (second,)))])) is None
 
 
 def test_a_constant_over_the_input_is_not_affine() -> None:
