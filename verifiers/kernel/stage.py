@@ -104,7 +104,7 @@ def in_frame(field: Graph, time: str, frame: Matrix, origin: Vector) -> Graph:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Bounds over a batch of boxes, each (B,): value, decrease (upper and lower); in discrete time the image (B, n) and the value there (B,); scores (n, B)."""
+    """Bounds over boxes, each (B,): value, decrease (upper, lower), scores (n, B); in discrete time the image (B, n) and the value there."""
 
     v_lo: Floats
     v_hi: Floats

@@ -90,10 +90,7 @@ def fit(loop: FloatLoop, samples: Floats, origin: Floats, rate: float = 0.0, rou
         """Coefficients of a'Pb with respect to the upper triangle of P."""
         return np.stack([a[:, i] * b[:, j] + (a[:, j] * b[:, i] if i != j else 0.0) for i, j in upper], axis=1)
 
-    if loop.time == "continuous":
-        rows = 2 * form(z, f) + rate * form(z, z)
-    else:
-        rows = form(f, f) - (1 - rate) * form(z, z)
+    rows = 2 * form(z, f) + rate * form(z, z) if loop.time == "continuous" else form(f, f) - (1 - rate) * form(z, z)
     size = np.abs(rows).max(axis=1, keepdims=True)
     weight = np.maximum((z * z).sum(axis=1, keepdims=True), 1e-300)
     norm = np.maximum(size, 1e-300)
@@ -142,13 +139,13 @@ def sampled_level(loop: FloatLoop, p: Floats, origin: Floats, lo: Floats, hi: Fl
 
 def local_proof(field: Graph, time: str, quadratic: Quadratic, where: Enclosure, domain: tuple[tuple[Fraction, ...], tuple[Fraction, ...]],
                 rate: Fraction, start: float, linear: bool) -> Local | None:
-    """The largest neighbourhood, a power of two times ``start`` in y, on which the kernel's local test passes."""
+    """The largest neighbourhood, a power of four times ``start`` in y, on which the kernel's local test passes."""
     n = len(quadratic.origin)
     m = product(transpose(quadratic.frame), product(quadratic.matrix, quadratic.frame))
     widest = max(float(v) for v in np.diag(np.linalg.inv(_floats(tuple(map(tuple, m))))))
     distance = where.distance(quadratic.origin, quadratic.matrix)
-    for halvings in range(60):
-        half = Fraction(start) / 2**halvings
+    for steps in range(30):
+        half = Fraction(start) / 4**steps
         half = Fraction(int(half * 2**120)) / 2**120
         root = half * Fraction(int(1e6 / widest**0.5 * (1 - 1e-6))) / 10**6 - 2 * distance
         if not root > 0:

@@ -74,6 +74,22 @@ def lowest_violation(function: FloatFunction, start: Samples, lo: Floats, hi: Fl
     return Samples(best.x[order], best.value[order], best.decrease[order])
 
 
+def farthest_violation(function: FloatFunction, start: Floats, metric: Floats, centre: Floats, *, below: float, seed: int, rounds: int = 8) -> Floats:
+    """Move violating points outward in the metric ``x'Px`` while their value stays at most ``below``: the points (B, n) reached."""
+    rng = np.random.default_rng(seed)
+    factor = np.linalg.inv(np.linalg.cholesky(metric)).T
+    best, radius = start, 0.3
+    for _ in range(rounds):
+        far = np.einsum("bi,ij,bj->b", best - centre, metric, best - centre)
+        best = best[np.argsort(-far)[:40]]
+        size = np.sqrt(np.einsum("bi,ij,bj->b", best - centre, metric, best - centre)).max(initial=0.0)
+        around = np.repeat(best, 30, axis=0)
+        more = measure(function, around + radius * size * rng.standard_normal(around.shape) @ factor.T)
+        best = np.concatenate([best, more.x[~(more.decrease < 0) & (more.value <= below)]])
+        radius *= 0.7
+    return best
+
+
 def lowest_on_boundary(function: FloatFunction, lo: Floats, hi: Floats, *, count: int, seed: int, rounds: int = 12) -> tuple[float, Floats]:
     """Smallest value found on the boundary of the box, and where."""
     rng = np.random.default_rng(seed)

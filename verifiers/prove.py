@@ -1,0 +1,304 @@
+"""The one door: from a requirement file to a bundle that the kernel has accepted, or to a reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verifiers.bundle_writer import write_bundle
+from verifiers.kernel.check import Receipt, check
+from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.bundle import forbid_pickle, read_file
+from verifiers.kernel.local import Enclosure
+from verifiers.kernel.requirement import Requirement, read_requirement, requirement_name
+from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, plant_bytes, read_function
+from verifiers.region import attraction, equilibrium, invariance
+from verifiers.region.attraction import Refuted, Undecided, Work
+from verifiers.region.nonvacuity import prove_nonvacuity
+from verifiers.region.sampling import FloatLoop, float_function
+from verifiers.smt import counterexample as cex
+from verifiers.smt.branch_and_bound import Progress, workers
+from verifiers.smt.resume import Saved
+
+ATTRACTION = ("asymptotic_stability_roa", "exponential_stability_roa")
+ASSUMPTIONS = ("the full state is measured without delay and without noise",
+               "the plant's equations and parameters hold exactly on the domain",
+               "the controller is evaluated in exact real arithmetic; rounding of the deployed inference is not covered")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to a requirement; see docs/architecture.md.  ``PROVED`` appears only with an accepting receipt of the kernel."""
+
+    outcome: str
+    code: str | None
+    at: str | None
+    message: str
+    name: str
+    property: str | None = None
+    receipt: Receipt | None = None
+    bundle: Path | None = None
+    search_s: float = 0.0
+    boxes: int = 0
+    counterexample: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A requirement with the bytes of all files that it names."""
+
+    path: Path
+    requirement: Requirement
+    data: bytes
+    plant: bytes
+    controller: bytes | None
+    lyapunov: bytes | None
+
+    def setting(self) -> Setting:
+        """Compose the loop; the named Lyapunov function is called V."""
+        setting = open_setting(self.requirement, self.plant, self.controller)
+        if self.lyapunov is not None:
+            setting.functions["V"] = Source(None, (), read_function(self.lyapunov, len(setting.lo), self.requirement.lyapunov or "lyapunov"))
+        return setting
+
+
+def read_question(path: Path) -> Question:
+    """Read a requirement and what it names.
+
+    Raises
+    ------
+    Refusal
+        With the place and the remedy.
+    """
+    data = read_file(path, str(path))
+    requirement = read_requirement(data, requirement_name(path))
+
+    def named(name: str | None) -> bytes | None:
+        if name is None:
+            return None
+        found = read_file((path.parent / name).resolve(), name)
+        forbid_pickle(name, found)
+        return found
+
+    return Question(path, requirement, data, plant_bytes(requirement, path.parent), named(requirement.controller), named(requirement.lyapunov))
+
+
+def default_bundle(path: Path) -> Path:
+    """``requirement.cert`` or ``NAME.cert`` beside the requirement."""
+    return path.parent / (path.name.removesuffix(".toml").removesuffix(".requirement") + ".cert")
+
+
+def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0, workers_count: int | None = None, resume: bool = False,
+           force: bool = False, progress: Callable[[Progress], None] | None = None, executor: Executor | None = None, seed: int = 0) -> Verdict:
+    """Falsify, prove, write the bundle, and let the kernel decide.
+
+    Parameters
+    ----------
+    requirement, out : Path
+        The requirement file and the bundle to write (:func:`default_bundle` by default; replaced only with ``force``).
+    budget : float
+        Seconds for the search.
+    workers_count : int or None
+        Processes; both cores by default.  ``executor`` takes another ``concurrent.futures`` executor instead.
+    resume : bool
+        Go on with the search that an interrupted or expired run of the same question left beside the bundle.
+
+    Returns
+    -------
+    Verdict
+        Never raises for bad input.  ``PROVED`` only when :func:`verifiers.kernel.check.check` accepted the written bundle.
+    """
+    path = Path(requirement)
+    out = Path(out) if out is not None else default_bundle(path)
+    began = time.monotonic()
+    name, kind = _name(path), None
+    work: Work | None = None
+
+    def verdict(outcome: str, code: Code, at: str, message: str, x: tuple[float, ...] | None = None) -> Verdict:
+        return Verdict(outcome, code.name, at, message, name, kind, None, None, round(time.monotonic() - began, 3), work.boxes if work else 0,
+                       None if x is None else _counterexample(work, x, message))
+
+    try:
+        question = read_question(path)
+        kind = question.requirement.property
+        if out.exists() and not force:
+            raise Refusal(Code.BAD_REQUIREMENT, str(out), "this bundle exists; use --force to replace it")
+        setting = question.setting()
+        loop = FloatLoop(setting.loop.field, setting.requirement.time)
+        with workers(workers_count if executor is None else 1) as pool:
+            work = Work(setting, loop, began + budget, executor or pool, progress, seed)
+            work.saved = Saved(out.with_name(out.name + ".search"), hashlib.sha256(
+                b"\0".join([question.data, question.plant, question.controller or b"", question.lyapunov or b""])).hexdigest(), resume)
+            _prove(work)
+        searched = round(time.monotonic() - began, 3)
+        function, level = work.region or ("", Fraction(0))
+        claim = expected_claim(setting.requirement, setting.spec, {"function": function, "level": str(level)})
+        functions = dict(work.functions)
+        files = dict(work.files)
+        if question.lyapunov is not None and any(name == "V" for name, _ in setting.stages):
+            functions["V"] = {"kind": "onnx", "name": "lyapunov.onnx", "sha256": hashlib.sha256(question.lyapunov).hexdigest()}
+            files["lyapunov.onnx"] = question.lyapunov
+        elif question.lyapunov is not None:
+            functions.pop("V", None)
+        write_bundle(out, requirement=question.data, plant=question.plant, controller=question.controller, functions=functions, files=files,
+                     claim=claim, obligations=work.obligations, assumptions=_assumptions(setting),
+                     producer={"tool": "certctl", "python": platform.python_version(), "numpy": np.__version__}, force=force)
+        receipt = check(out, path)
+        work.saved.clear()
+        if receipt.outcome == "ACCEPTED":
+            return Verdict("PROVED", None, None, receipt.message, name, kind, receipt, out, searched, work.boxes)
+        outcome = {"REFUSED": "REFUSED", "DECLINED": "UNKNOWN"}.get(receipt.outcome, "ERROR")
+        return Verdict(outcome, receipt.code, receipt.at, receipt.message, name, kind, receipt, out, searched, work.boxes)
+    except Refuted as no:
+        return verdict("REFUTED", no.code, no.at, no.message, no.x)
+    except Undecided as no:
+        return verdict("UNKNOWN", no.code, no.at, no.message, no.x)
+    except Refusal as no:
+        return verdict({0: "ERROR", 1: "REFUSED", 2: "ERROR", 3: "UNKNOWN", 4: "REFUSED"}[no.code.exit_code], no.code, no.at, no.message)
+    except KeyboardInterrupt:
+        return verdict("UNKNOWN", Code.INTERRUPTED, name, "interrupted; run again with --resume")
+    except FileExistsError as error:
+        return verdict("ERROR", Code.BAD_REQUIREMENT, str(out), str(error))
+
+
+def falsify(requirement: Path, *, budget: float = 60.0, seed: int = 0) -> Verdict:
+    """Search a counterexample only; ``REFUTED`` with the replayed witness, or ``UNKNOWN`` when none was found."""
+    path, began = Path(requirement), time.monotonic()
+    name, kind, work = _name(path), None, None
+    try:
+        question = read_question(path)
+        kind = question.requirement.property
+        setting = question.setting()
+        work = Work(setting, FloatLoop(setting.loop.field, setting.requirement.time), began + budget, seed=seed)
+        _falsify(work)
+    except Refuted as no:
+        return Verdict("REFUTED", no.code.name, no.at, no.message, name, kind, search_s=round(time.monotonic() - began, 3),
+                       counterexample=None if no.x is None else _counterexample(work, no.x, no.message))
+    except Undecided as no:
+        return Verdict("UNKNOWN", no.code.name, no.at, no.message, name, kind, search_s=round(time.monotonic() - began, 3))
+    except Refusal as no:
+        return Verdict("UNKNOWN" if no.code.exit_code == 3 else "ERROR" if no.code.exit_code == 2 else "REFUSED", no.code.name, no.at, no.message, name,
+                       kind, search_s=round(time.monotonic() - began, 3))
+    return Verdict("UNKNOWN", Code.NO_PROOF_FOUND.name, name, "no counterexample was found; run verify to look for a proof", name, kind,
+                   search_s=round(time.monotonic() - began, 3))
+
+
+def _name(path: Path) -> str:
+    try:
+        return requirement_name(path)
+    except Refusal:
+        return path.stem or "requirement"
+
+
+def _assumptions(setting: Setting) -> list[str]:
+    texts = list(ASSUMPTIONS)
+    if setting.requirement.time == "continuous":
+        texts.append("the controller acts in continuous time; a sampled implementation needs a discrete-time claim of its own")
+    if any(lo != hi for lo, hi in setting.requirement.parameters.values()):
+        texts.append("parameters given as intervals are unknown but constant")
+    return texts
+
+
+def _counterexample(work: Work | None, x: tuple[float, ...], why: str) -> dict[str, Any]:
+    """The witness with a simulated trajectory from it."""
+    states = None
+    if work is not None:
+        loop, n = work.loop, len(x)
+        rate = np.abs(np.linalg.eigvals(loop.jacobian(np.array(x)))).max() if loop.time == "continuous" else 1.0
+        dt = float(min(0.02, 0.5 / max(rate, 1e-3)))
+        run = loop.trajectory(np.array(x)[None], 400, dt)[:, 0, :n]
+        keep = np.isfinite(run).all(axis=1).cumprod().astype(bool)
+        states = run[keep].tolist()
+    return {"x": list(x), "why": why, "trajectory": states}
+
+
+def _prove(work: Work) -> None:
+    kind = work.setting.requirement.property
+    if kind in ATTRACTION:
+        find_equilibrium(work)
+        _named_level(work)
+        attraction.prove_attraction(work)
+    else:
+        _named_level(work)
+        invariance.prove(work)
+    prove_nonvacuity(work)
+
+
+def _falsify(work: Work) -> None:
+    if work.setting.requirement.property in ATTRACTION:
+        find_equilibrium(work)
+    _named_level(work)
+
+
+def find_equilibrium(work: Work) -> None:
+    """Enclose the equilibrium and prove it stable enough to go on, or refute."""
+    setting, r = work.setting, work.setting.requirement
+    goal = r.equilibrium if r.equilibrium is not None else setting.spec.equilibrium_x
+    allowed = r.tolerance or tuple((b - a) / 2 / 10**6 for a, b in zip(r.domain.lo, r.domain.hi, strict=True))
+    for state, g, lo, hi in zip(setting.spec.states, goal, setting.lo, setting.hi, strict=True):
+        if not lo < g < hi:
+            raise Refusal(Code.EQUILIBRIUM_OUTSIDE_DOMAIN, state.name, f"the equilibrium {float(g):g} is not inside the domain; enlarge [domain]")
+    start = np.array([float(v) for v in goal])
+    lo, hi = work.box
+    near = equilibrium.find(work.loop, start, np.maximum(hi - lo, 1e-3))
+    reach = [Fraction(t) for t in allowed]
+    if near is None or not all(abs(Fraction(float(v)) - g) <= t for v, g, t in zip(near, goal, reach, strict=True)):
+        box = tuple(g - t for g, t in zip(goal, reach, strict=True)), tuple(g + t for g, t in zip(goal, reach, strict=True))
+        where = "" if near is None else f"; it settles near {work.states(near)}"
+        if equilibrium.prove_absence(setting.loop.field, r.time, *box):
+            raise Refuted(Code.NO_EQUILIBRIUM, work.states(start), f"there is no equilibrium within the tolerance of {work.states(start)}{where}",
+                          tuple(float(v) for v in start))
+        raise Undecided(Code.NO_PROOF_FOUND, "equilibrium", f"no equilibrium was found within the tolerance of {work.states(start)}{where}")
+    found = equilibrium.enclose(setting.loop.field, r.time, near, goal)
+    if found is None:
+        _refute_unstable(work, Enclosure(tuple(Fraction(float(v)) for v in near), tuple(Fraction(1, 2**40) for _ in near)))
+        raise Undecided(Code.NO_PROOF_FOUND, "equilibrium", "the equilibrium could not be enclosed; the Jacobian may be singular there")
+    _refute_unstable(work, found)
+    work.where = found
+    work.obligations.append({"id": "equilibrium", "proof": {"kind": "evaluation", "center": attraction.texts(list(found.centre)),
+                                                            "radius": attraction.texts(list(found.radius))}})
+
+
+def _refute_unstable(work: Work, where: Enclosure) -> None:
+    unstable = equilibrium.prove_unstable(work.setting.loop.field, work.setting.requirement.time, where)
+    if unstable is not None:
+        lo, hi = work.box
+        step = 1e-3 * (hi - lo).min()
+        x = tuple(float(c) + step * d for c, d in zip(where.centre, unstable.direction, strict=True))
+        raise Refuted(Code.UNSTABLE_EQUILIBRIUM, work.states([float(c) for c in where.centre]),
+                      "the linearised loop is proved to have an unstable eigenvalue; trajectories from nearby states leave, for example from "
+                      + work.states(x), x)
+
+
+def _named_level(work: Work) -> None:
+    """With a named function and a numeric level: look for a state of the level set that violates the claim, and replay it."""
+    setting, level = work.setting, work.setting.requirement.level
+    if level is None or "V" not in setting.functions:
+        return
+    stage = make_stage(setting, setting.functions["V"], level, None)
+    function = float_function(setting.functions["V"].network, work.loop, setting.rate)  # type: ignore[arg-type]
+    lo, hi = work.box
+    if setting.requirement.property in ATTRACTION:
+        samples, low, _ = attraction.levels(work, function)
+        floor = low + 0.05 * (float(level) - low)
+        worst = cex.lowest_violation(function, samples, lo, hi, above=floor, seed=work.seed)
+        _refute(work, stage, worst.x[worst.value <= float(level)])
+    if work.loop.time == "continuous":
+        value, x = cex.lowest_on_boundary(function, lo, hi, count=8000, seed=work.seed)
+        if value <= float(level):
+            _refute(work, stage, x[None])
+
+
+def _refute(work: Work, stage: Any, candidates: Any) -> None:
+    witness = cex.find(stage, candidates)
+    if witness is not None:
+        raise Refuted(Code.COUNTEREXAMPLE, work.states(witness.x), f"{witness.why} at {work.states(witness.x)}", witness.x)

@@ -1,0 +1,380 @@
+r"""Regions of attraction: choose functions and levels, grow the trees, and leave a certificate's obligations behind.
+
+The plan (docs/theory/region.md): equilibrium; a quadratic whose local proof closes the hole; the same quadratic as a shell in
+the frame that whitens it, out to where the named function takes over; the named function's shell out to its level.  Without a
+named function the quadratic's shell is the region, as large as it can be proved.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.exact import affine_exact
+from verifiers.kernel.graph import Floats
+from verifiers.kernel.local import Enclosure
+from verifiers.kernel.properties import Goal
+from verifiers.kernel.setting import Setting, Source, local_stage, make_stage
+from verifiers.kernel.stage import Stage
+from verifiers.kernel.tree import LEAF, OUTSIDE
+from verifiers.region import quadratic as quad
+from verifiers.region.sampling import FloatFunction, FloatLoop, float_function
+from verifiers.smt import counterexample as cex
+from verifiers.smt.branch_and_bound import STUCK, Outcome, Progress, search
+
+SAMPLES = 24_000
+
+
+class Refuted(Exception):
+    """The claim is false: code, place, sentence, and the replayed witness."""
+
+    def __init__(self, code: Code, at: str, message: str, x: tuple[float, ...] | None = None) -> None:
+        super().__init__(message)
+        self.code, self.at, self.message, self.x = code, at, message, x
+
+
+class Undecided(Exception):
+    """Neither proof nor counterexample: code, place, sentence, and the worst box."""
+
+    def __init__(self, code: Code, at: str, message: str, x: tuple[float, ...] | None = None) -> None:
+        super().__init__(message)
+        self.code, self.at, self.message, self.x = code, at, message, x
+
+
+@dataclass(eq=False)
+class Work:
+    """A proof under way: setting, float loop, time budget, executor, and the obligations and files collected so far."""
+
+    setting: Setting
+    loop: FloatLoop
+    deadline: float
+    executor: Executor | None = None
+    progress: Callable[[Progress], None] | None = None
+    seed: int = 0
+    where: Enclosure | None = None
+    obligations: list[dict[str, Any]] = field(default_factory=list)
+    functions: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    stage: Stage | None = None
+    region: tuple[str, Fraction] | None = None
+    boxes: int = 0
+    saved: Any = None
+    known_levels: tuple[cex.Samples, float, float] | None = None
+
+    @property
+    def left(self) -> float:
+        """Seconds left of the budget."""
+        return self.deadline - time.monotonic()
+
+    @property
+    def box(self) -> tuple[Floats, Floats]:
+        """The domain in floats."""
+        return np.array([float(v) for v in self.setting.lo]), np.array([float(v) for v in self.setting.hi])
+
+    def states(self, x: Floats | tuple[float, ...]) -> str:
+        """A state written with its names."""
+        return ", ".join(f"{s.name}={v:.6g}" for s, v in zip(self.setting.spec.states, x, strict=True))
+
+    def tree(self, name: str, data: bytes) -> dict[str, Any]:
+        """Keep a tree as a file of the bundle and return its reference."""
+        from verifiers.bundle_writer import reference
+
+        self.files[f"proof/{name}.tree"] = data
+        return reference(f"proof/{name}.tree", data)
+
+    def run(self, stage: Stage, goal: Goal, name: str, depth: int) -> Outcome:
+        """Search a stage's tree within the budget."""
+        done = self.saved.load(name, stage) if self.saved is not None else None
+        keep = (lambda groups: self.saved.store(name, stage, groups)) if self.saved is not None else None
+        out = search(stage, goal, executor=self.executor, budget=self.left, depth=depth, phase=name, progress=self.progress, done=done, keep=keep)
+        self.boxes += out.boxes
+        if out.interrupted:
+            raise Undecided(Code.INTERRUPTED, name, f"interrupted after {out.boxes} boxes; run again with --resume")
+        if not out.finished:
+            raise Undecided(Code.BUDGET, name, f"the budget ended after {out.boxes} boxes; raise --budget, or go on with --resume")
+        return out
+
+
+def text(q: Fraction) -> str:
+    """A rational as certificate text."""
+    return str(q)
+
+
+def texts(matrix: Any) -> Any:
+    """Rational vectors and matrices as certificate text."""
+    return [texts(row) for row in matrix] if isinstance(matrix, list | tuple) else text(matrix)
+
+
+def prove_attraction(work: Work) -> None:
+    """Prove the region of attraction of the setting; fills ``work`` or raises :class:`Refuted` or :class:`Undecided`."""
+    setting = work.setting
+    origin = work.where.centre if work.where is not None else ()
+    linear = affine_exact(setting.loop.field) is not None
+    if "V" not in setting.functions:
+        candidate, level = best_quadratic(work, origin)
+        _own_region(work, candidate, level, linear)
+        return
+    function = float_function(setting.functions["V"].network, work.loop, setting.rate)  # type: ignore[arg-type]
+    samples, low, top = levels(work, function)
+    _inner_quadratic(work, function, samples, low, top, origin, linear)
+    _network_shell(work, top)
+
+
+def levels(work: Work, function: FloatFunction) -> tuple[cex.Samples, float, float]:
+    """Estimate where the function takes over: (samples, largest value at which it fails near the equilibrium, largest level it may reach)."""
+    if work.known_levels is None:
+        lo, hi = work.box
+        centre = np.array([float(c) for c in (work.where.centre if work.where is not None else work.setting.spec.equilibrium_x)])
+        samples = cex.draw(function, lo, hi, centre, count=SAMPLES, seed=work.seed)
+        work.known_levels = (samples, *_levels(work, function, samples))
+    return work.known_levels
+
+
+def _levels(work: Work, function: FloatFunction, samples: cex.Samples) -> tuple[float, float]:
+    lo, hi = work.box
+    edge = math.inf
+    if work.loop.time == "continuous":
+        edge, _ = cex.lowest_on_boundary(function, lo, hi, count=8000, seed=work.seed)
+    else:
+        leaves = ~((work.loop.field(samples.x) >= lo) & (work.loop.field(samples.x) <= hi)).all(axis=1)
+        edge = float(samples.value[leaves].min(initial=math.inf))
+    wanted = work.setting.requirement.level
+    ceiling = min(edge, float(wanted)) if wanted is not None else edge
+    finite = np.isfinite(samples.value)
+    bad = np.sort(samples.value[finite & ~(samples.decrease < 0) & (samples.value < ceiling)])
+    floor = float(samples.value[finite].min())
+    if bad.size == 0:
+        return floor, ceiling
+    # violations fall into those around the equilibrium and those that bound the level: the widest gap in value parts them
+    edges = np.concatenate([[floor], bad, [ceiling if math.isfinite(ceiling) else float(samples.value[finite].max())]])
+    k = int(np.argmax(np.diff(edges)))
+    inner = float(edges[k])
+    lowest = cex.lowest_violation(function, samples, lo, hi, above=inner + 0.25 * (edges[k + 1] - inner), seed=work.seed)
+    return inner, min(ceiling, float(lowest.value.min(initial=math.inf)))
+
+
+def _inner_quadratic(work: Work, function: FloatFunction, samples: cex.Samples, low: float, top: float, origin: tuple[Fraction, ...],
+                     linear: bool) -> None:
+    """Prove a quadratic's ellipsoid around the set where the named function fails."""
+    centre = np.array([float(v) for v in origin])
+    ceiling = low + 0.5 * ((top if math.isfinite(top) else float(samples.value.max())) - low)
+    near = samples.x[(samples.value <= low * (1 + 1e-9) if low > 0 else samples.value <= low)] - centre
+    failing = samples.x[~(samples.decrease < 0) & (samples.value <= low + 1e-12 * abs(low))] - centre
+    if len(near) < 50:
+        order = np.argsort(samples.value)[:400]
+        near = samples.x[order] - centre
+    need_set = failing if len(failing) else near[:1]
+    near = near[np.linalg.norm(near, axis=1) > 0]
+    points = near[np.random.default_rng(work.seed).permutation(len(near))[:240]]
+    jacobian, rate = work.loop.jacobian(centre), work.setting.rate
+    lo, hi = work.box
+    weight = np.diag(1 / np.abs(near).max(axis=0) ** 2)
+    for p in (quad.from_linearisation(jacobian, work.loop.time, weight, float(rate)),
+              *(quad.fit(work.loop, quad.scaled_samples(factor * points, 10), centre, float(rate)) for factor in (1.3, 1.0, 2.0))):
+        if p is None:
+            continue
+        have = 0.95 * quad.sampled_level(work.loop, p, centre, lo, hi, rate, work.seed)
+        far = cex.farthest_violation(function, need_set + centre, p, centre, below=ceiling, seed=work.seed) - centre
+        need = 1.02 * float(np.einsum("bi,ij,bj->b", far, p, far).max(initial=0.0))
+        if not need < have:
+            continue
+        for level in (math.sqrt(max(need, 0.01 * have) * have), need * 1.05):
+            if _prove_quadratic(work, p, Fraction(float(level)), origin, linear):
+                return
+    raise Undecided(Code.NO_PROOF_FOUND, "local", "no quadratic was found that decreases on the set where the Lyapunov function does not "
+                    f"(values up to {low:.6g}); train it closer to the equilibrium")
+
+
+def _scale(p: Floats, candidate: quad.Quadratic) -> Fraction:
+    """Factor between the float P and the exact one, as make() scales it."""
+    exact, _, _ = candidate.floats
+    return Fraction(float(np.trace(exact) / np.trace(p)))
+
+
+def _prove_quadratic(work: Work, p: Floats, level: Fraction, origin: tuple[Fraction, ...], linear: bool) -> bool:
+    """Local proof and shell of a quadratic up to a level; records both when they succeed."""
+    try:
+        candidate = quad.make(p, origin)
+    except np.linalg.LinAlgError:
+        return False
+    setting = work.setting
+    level = _short(level * _scale(p, candidate))
+    if work.where is None:
+        return False
+    local = quad.local_proof(setting.loop.field, setting.requirement.time, candidate, work.where, (setting.lo, setting.hi), setting.rate,
+                             1.05 * math.sqrt(float(level)), linear)
+    if local is None:
+        return False
+    source = Source(candidate.matrix, candidate.origin, None)
+    name = "Q"
+    setting.functions[name] = source
+    obligations = [{"id": "local", "proof": {"kind": local.kind, "function": name, "frame": texts(candidate.frame),
+                                             "neighbourhood": texts(local.reach), "level": text(local.level)}}]
+    inner = min(local.level, level)
+    obligations[0]["proof"]["level"] = text(inner)
+    setting.stages[:] = [(name, inner)]
+    stage = local_stage(setting, source, inner, candidate.frame)
+    if inner < level:
+        try:
+            stage = make_stage(setting, source, level, candidate.frame)
+        except Refusal:
+            setting.stages.clear()
+            return False
+        n = len(origin)
+        octaves = 0.5 * math.log2(level / inner)
+        out = work.run(stage, Goal("attraction"), "shell-1", int(n * (octaves + 7)))
+        if out.stuck_lo.size:
+            setting.stages.clear()
+            return False
+        obligations.append({"id": "shell-1", "proof": {"kind": "box_tree", "function": name, "level": text(level), "frame": texts(candidate.frame),
+                                                       "tree": work.tree("shell-1", out.tree)}})
+        setting.stages.append((name, level))
+    work.obligations += obligations
+    work.functions[name] = {"kind": "quadratic", "matrix": texts(candidate.matrix), "center": texts(candidate.origin)}
+    work.stage, work.region = stage, setting.stages[-1]
+    return True
+
+
+def _short(q: Fraction, digits: int = 6) -> Fraction:
+    """Round a positive rational down to a few significant decimal digits."""
+    if q <= 0:
+        return q
+    power = digits - 1 - math.floor(math.log10(q))
+    scale = Fraction(10) ** power
+    return Fraction(math.floor(q * scale)) / scale
+
+
+def best_quadratic(work: Work, origin: tuple[Fraction, ...]) -> tuple[Floats, float]:
+    """The quadratic with the largest sampled ellipsoid: Lyapunov solutions, fits on growing sets, then a polish of the Cholesky factor."""
+    centre = np.array([float(v) for v in origin])
+    lo, hi = work.box
+    n, rate = len(origin), work.setting.rate
+    jacobian = work.loop.jacobian(centre)
+    width = np.minimum(hi - centre, centre - lo)
+    weights = [np.diag(1 / width**2), np.eye(n), np.diag(1 / width)]
+    found = [p for p in (quad.from_linearisation(jacobian, work.loop.time, w, float(rate)) for w in weights) if p is not None]
+    if not found:
+        raise Undecided(Code.NO_PROOF_FOUND, "local", "the linearised loop is not proved stable: no quadratic Lyapunov function exists for it")
+
+    def volume(p: Floats, count: int = 6000) -> float:
+        level = quad.sampled_level(work.loop, p, centre, lo, hi, rate, work.seed, count)
+        return n / 2 * math.log(max(level, 1e-300)) - 0.5 * float(np.linalg.slogdet(p)[1])
+
+    best = max(found, key=volume)
+    score = volume(best)
+    rng = np.random.default_rng(work.seed)
+    for factor in (1.3, 1.3, 1.3, 1.3):
+        level = quad.sampled_level(work.loop, best, centre, lo, hi, rate, work.seed, 6000)
+        direction = rng.standard_normal((500, n))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        points = direction @ np.linalg.cholesky(np.linalg.inv(best)).T * math.sqrt(level) * factor
+        p = quad.fit(work.loop, quad.scaled_samples(points, 8), centre, float(rate))
+        if p is None or not volume(p) > score:
+            break
+        best, score = p, volume(p)
+    factor, step = np.linalg.cholesky(best), 0.2
+    for trial in range(80 if n <= 4 else 30):
+        new = factor * (1 + step * rng.standard_normal(factor.shape)) + step * 0.1 * np.tril(rng.standard_normal(factor.shape)) * np.abs(factor).max()
+        new = np.tril(new)
+        p = new @ new.T
+        if np.linalg.cond(p) < 1e12 and (value := volume(p)) > score:
+            factor, best, score = new, p, value
+        elif trial % 10 == 9:
+            step *= 0.7
+    return best, quad.sampled_level(work.loop, best, centre, lo, hi, rate, work.seed + 1, 60_000)
+
+
+def _own_region(work: Work, p: Floats, level: float, linear: bool) -> None:
+    """Prove the quadratic's ellipsoid as the region, at the largest of a few levels that goes through."""
+    origin = work.where.centre if work.where is not None else ()
+    for share in (0.995, 0.97, 0.93, 0.85, 0.7, 0.5, 0.25, 0.1, 0.01):
+        if work.left < 0:
+            raise Undecided(Code.BUDGET, "shell-1", "the budget ended; raise --budget")
+        if _prove_quadratic(work, p, Fraction(share * level), origin, linear):
+            return
+    raise Undecided(Code.NO_PROOF_FOUND, "shell-1", "no level of the quadratic could be proved; name a Lyapunov function or shrink [domain]")
+
+
+def _network_shell(work: Work, top: float) -> None:
+    """The named function's shell at the level demanded, or at the largest that goes through."""
+    setting, n = work.setting, len(work.setting.lo)
+    wanted = setting.requirement.level
+    source = setting.functions["V"]
+    if wanted is not None:
+        stage = make_stage(setting, source, wanted, None)
+        out = work.run(stage, Goal("attraction"), "shell-2", 20 * n)
+        if out.stuck_lo.size:
+            _explain_stuck(work, stage, out)
+        level, tree = wanted, out.tree
+    else:
+        level, stage, tree = _largest(work, source, top)
+    work.obligations.append({"id": f"shell-{len(setting.stages)}", "proof": {
+        "kind": "box_tree", "function": "V", "level": text(level), "tree": work.tree(f"shell-{len(setting.stages)}", tree)}})
+    setting.stages.append(("V", level))
+    work.stage, work.region = stage, ("V", level)
+
+
+def _explain_stuck(work: Work, stage: Stage, out: Outcome) -> None:
+    """A box that cannot be decided at the level demanded: a witness in it refutes, else the answer is Unknown with the worst box."""
+    middle = 0.5 * out.stuck_lo + 0.5 * out.stuck_hi
+    points = np.concatenate([middle, out.stuck_lo, out.stuck_hi])
+    if work.known_levels is not None:  # near the equilibrium the regions inside are our choice: what fails there refutes nothing
+        _, low, _ = work.known_levels
+        function = float_function(work.setting.functions["V"].network, work.loop, work.setting.rate)  # type: ignore[arg-type]
+        points = points[function.value(points) > low + 0.25 * (float(stage.level) - low)]
+    witness = cex.find(stage, points, most=3000)
+    if witness is not None:
+        raise Refuted(Code.COUNTEREXAMPLE, work.states(witness.x), f"{witness.why} at {work.states(witness.x)}", witness.x)
+    x = tuple(float(v) for v in middle[0])
+    raise Undecided(Code.NO_PROOF_FOUND, work.states(x), f"{len(middle)} boxes stay undecided, the worst near {work.states(x)}; lower the level", x)
+
+
+def _largest(work: Work, source: Source, top: float) -> tuple[Fraction, Stage, bytes]:
+    """Grow the tree at a level just below the lowest violation found; boxes that stay undecided push the level below their values."""
+    setting, n = work.setting, len(work.setting.lo)
+    if not math.isfinite(top):
+        top = 1e9
+    for share in (1e-4, 1e-3, 1e-2, 0.05, 0.2, 0.5):
+        level = _below(source, top, share)
+        stage = make_stage(setting, source, level, None)
+        out = work.run(stage, Goal("attraction"), f"shell-{len(setting.stages)}", 14 * n)
+        if not out.stuck_lo.size:
+            return level, stage, out.tree
+        lowest = float(stage.value(stage.function, out.stuck_lo, out.stuck_hi)[0].min())
+        lowered = _level_under(stage, lowest, level)
+        if lowered is not None and len(out.stuck_lo) < 200_000:
+            return lowered, make_stage(setting, source, lowered, None), out.tree.replace(bytes([STUCK]), bytes([LEAF + OUTSIDE]))
+    raise Undecided(Code.NO_PROOF_FOUND, "level", "no level of the Lyapunov function could be proved; train it further or shrink [domain]")
+
+
+def _below(source: Source, top: float, share: float) -> Fraction:
+    """A level a little below ``top``: in the argument of a monotone output where there is one."""
+    monotone = source.function(None, (), True).monotone
+    if monotone == "sigmoid" and 0 < top < 1:
+        z = math.log(top / (1 - top))
+        return _short(Fraction(1 / (1 + math.exp(-(z - share * max(1.0, abs(z)))))), 9)
+    if monotone == "tanh" and abs(top) < 1:
+        z = math.atanh(top)
+        return _short(Fraction(math.tanh(z - share * max(1.0, abs(z)))), 9)
+    return _short(Fraction(top - share * abs(top)), 9)
+
+
+def _level_under(stage: Stage, lowest: float, level: Fraction) -> Fraction | None:
+    """The largest short level whose threshold lies below ``lowest``, unless that gives up more than a fifth of the level."""
+    floor = 4 * level / 5
+    a, b = floor, level
+    if not stage.function.thresholds(a)[1] < lowest:
+        return None
+    for _ in range(40):
+        middle = (a + b) / 2
+        a, b = (middle, b) if stage.function.thresholds(middle)[1] < lowest else (a, middle)
+    short = _short(a, 9)
+    return short if stage.function.thresholds(short)[1] < lowest else None

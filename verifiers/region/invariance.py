@@ -1,0 +1,84 @@
+"""Forward invariance of a level set, and practical stability (reach a target set and stay): one tree each."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.properties import Goal
+from verifiers.kernel.rational import down, up
+from verifiers.kernel.setting import Source, make_stage
+from verifiers.region import quadratic as quad
+from verifiers.region.attraction import SAMPLES, Undecided, Work, _explain_stuck, _short, text
+from verifiers.region.sampling import float_function, float_quadratic
+from verifiers.smt import counterexample as cex
+
+
+def prove(work: Work) -> None:
+    """Prove ``forward_invariance`` or ``practical_stability``; fills ``work`` or raises Refuted or Undecided."""
+    setting, r = work.setting, work.setting.requirement
+    name, level = _function_and_level(work)
+    source = setting.functions[name]
+    stage = make_stage(setting, source, level, None)
+    goal = Goal("invariance") if r.property == "forward_invariance" else _practical_goal(work, name, level)
+    out = work.run(stage, goal, "shell-1", 20 * len(setting.lo))
+    if out.stuck_lo.size:
+        _explain_stuck(work, stage, out)
+    work.obligations.append({"id": "shell-1", "proof": {"kind": "box_tree", "function": name, "level": text(level),
+                                                        "tree": work.tree("shell-1", out.tree)}})
+    if r.property == "practical_stability":
+        work.obligations.insert(0, {"id": "inner", "proof": {"kind": "evaluation", "level": text(goal.inner_level)}})
+    setting.stages.append((name, level))
+    work.stage, work.region = stage, (name, level)
+
+
+def _function_and_level(work: Work) -> tuple[str, Fraction]:
+    setting = work.setting
+    lo, hi = work.box
+    centre = np.array([float(v) for v in setting.spec.equilibrium_x])
+    if "V" in setting.functions:
+        if setting.requirement.level is not None:
+            return "V", setting.requirement.level
+        function = float_function(setting.functions["V"].network, work.loop)  # type: ignore[arg-type]
+        edge, _ = cex.lowest_on_boundary(function, lo, hi, count=8000, seed=work.seed)
+        return "V", _short(Fraction(edge - 1e-3 * abs(edge)))
+    p = quad.from_linearisation(work.loop.jacobian(centre), work.loop.time, np.diag(1 / np.minimum(hi - centre, centre - lo) ** 2))
+    if p is None:
+        raise Undecided(Code.NO_PROOF_FOUND, "lyapunov", "the linearised loop is not stable, so no quadratic is at hand; name a Lyapunov function")
+    candidate = quad.make(p, setting.spec.equilibrium_x)
+    from verifiers.region.attraction import texts
+
+    matrix, origin, _ = candidate.floats
+    level = quad.sampled_level(work.loop, matrix, origin, lo, hi, Fraction(0), work.seed) if setting.requirement.property == "forward_invariance" \
+        else float(np.min(np.minimum(hi - origin, origin - lo) ** 2 / np.diag(np.linalg.inv(matrix))))
+    setting.functions["Q"] = Source(candidate.matrix, candidate.origin, None)
+    work.functions["Q"] = {"kind": "quadratic", "matrix": texts(candidate.matrix), "center": texts(candidate.origin)}
+    return "Q", _short(Fraction(0.97 * level))
+
+
+def _practical_goal(work: Work, name: str, level: Fraction) -> Goal:
+    """The inner level: as high as the target allows, and above the values at which the function does not decrease."""
+    setting = work.setting
+    target = setting.requirement.target
+    if target is None:
+        raise Refusal(Code.BAD_REQUIREMENT, "target", "practical_stability needs [target]")
+    lo, hi = work.box
+    source = setting.functions[name]
+    if source.network is not None:
+        function = float_function(source.network, work.loop)
+    else:
+        matrix = np.array([[float(v) for v in row] for row in source.matrix or ()])
+        function = float_quadratic(matrix, np.array([float(v) for v in source.origin]), work.loop)
+    t_lo, t_hi = np.array(list(map(up, target.lo))), np.array(list(map(down, target.hi)))
+    samples = cex.draw(function, lo, hi, 0.5 * (t_lo + t_hi), count=SAMPLES, seed=work.seed)
+    away = ~((samples.x >= t_lo) & (samples.x <= t_hi)).all(axis=1)
+    top = min(float(samples.value[away].min(initial=math.inf)), float(level))
+    if target is not None and (t_lo > lo).all() and (t_hi < hi).all():
+        top = min(top, cex.lowest_on_boundary(function, t_lo, t_hi, count=4000, seed=work.seed)[0])
+    bad = ~(samples.decrease < 0) & (samples.value < top)
+    low = float(samples.value[bad].max(initial=float(samples.value.min())))
+    inner = _short(Fraction(top - 0.05 * (top - low)), 9)
+    return Goal("practical", inner, t_lo, t_hi)

@@ -1,0 +1,71 @@
+"""Show that a region is what the requirement asks: it contains a box and a ball, and has a volume."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from verifiers.kernel.codes import Code
+from verifiers.kernel.rational import down, up
+from verifiers.region.attraction import Undecided, Work
+from verifiers.region.cover import grow_cover
+
+VOLUME_CELLS = {1: 1 << 14, 2: 1 << 10, 3: 1 << 7, 4: 1 << 5}
+
+
+def prove_nonvacuity(work: Work) -> None:
+    """Add the obligations ``contains``, ``radius`` and ``volume`` to the work."""
+    setting, r, stage = work.setting, work.setting.requirement, work.stage
+    if stage is None or work.region is None:
+        return
+    ellipsoid = stage.contained
+    lo, hi = work.box
+    if r.contains is not None:
+        if ellipsoid:
+            _add(work, "contains", {"kind": "evaluation"})
+        else:
+            a, b = np.array(list(map(down, r.contains.lo))), np.array(list(map(up, r.contains.hi)))
+            tree = grow_cover(stage, a, b, widths=(b - a) / 4096, give_up=True)
+            if tree is None:
+                raise Undecided(Code.NOT_CONTAINED, "region.contains", f"the proved region {work.region[0]}<={float(work.region[1]):g} does not "
+                                "contain this box; ask for a smaller one")
+            _add(work, "contains", {"kind": "box_tree", "tree": work.tree("contains", tree)})
+    if r.min_radius is not None:
+        _radius(work, r.min_radius, ellipsoid)
+    if ellipsoid:
+        _add(work, "volume", {"kind": "evaluation"})
+        return
+    cells = VOLUME_CELLS.get(len(lo))
+    if cells is not None:
+        tree = grow_cover(stage, stage.lo, stage.hi, widths=(stage.hi - stage.lo) / cells, give_up=False, seconds=min(60.0, max(5.0, work.left)))
+        if tree is not None:
+            _add(work, "volume", {"kind": "box_tree", "tree": work.tree("volume", tree)})
+
+
+def _radius(work: Work, radius: Fraction, ellipsoid: bool) -> None:
+    if ellipsoid:
+        _add(work, "radius", {"kind": "lmi"})
+        return
+    setting, stage = work.setting, work.stage
+    if stage is None:
+        return
+    centre = work.where.centre if work.where is not None else (setting.requirement.equilibrium or setting.spec.equilibrium_x)
+    slack = work.where.radius if work.where is not None else (Fraction(0),) * len(centre)
+    a = np.array([down(c - q - radius) for c, q in zip(centre, slack, strict=True)])
+    b = np.array([up(c + q + radius) for c, q in zip(centre, slack, strict=True)])
+    near, far = (np.array([f(c + s * q) for c, q in zip(centre, slack, strict=True)]) for f, s in ((down, -1), (up, 1)))
+
+    def free(low: Any, high: Any) -> Any:
+        gap = np.maximum(0.0, np.maximum(low - far, near - high))
+        return (gap * gap).sum(axis=1) > float(radius) ** 2 * (1 + 1e-9)
+
+    tree = grow_cover(stage, a, b, widths=(b - a) / 4096, free=free, give_up=True)
+    if tree is None:
+        raise Undecided(Code.RADIUS_TOO_SMALL, "region.min_radius", "the ball demanded is not shown to lie in the proved region; ask for less")
+    _add(work, "radius", {"kind": "box_tree", "tree": work.tree("radius", tree)})
+
+
+def _add(work: Work, name: str, proof: dict[str, Any]) -> None:
+    work.obligations.append({"id": name, "proof": proof})
