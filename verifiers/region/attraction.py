@@ -177,18 +177,22 @@ def _inner_quadratic(work: Work, function: FloatFunction, samples: cex.Samples, 
     jacobian, rate = work.loop.jacobian(centre), work.setting.rate
     lo, hi = work.box
     weight = np.diag(1 / np.abs(near).max(axis=0) ** 2)
-    for p in (quad.from_linearisation(jacobian, work.loop.time, weight, float(rate)),
-              *(quad.fit(work.loop, quad.scaled_samples(factor * points, 10), centre, float(rate)) for factor in (1.3, 1.0, 2.0))):
+    p = quad.from_linearisation(jacobian, work.loop.time, weight, float(rate))
+    rows = quad.scaled_samples(1.2 * points, 10)
+    for _ in range(12):
+        if p is not None:
+            have = 0.95 * quad.sampled_level(work.loop, p, centre, lo, hi, rate, work.seed)
+            far = cex.farthest_violation(function, need_set + centre, p, centre, below=ceiling, seed=work.seed) - centre
+            need = 1.02 * float(np.einsum("bi,ij,bj->b", far, p, far).max(initial=0.0))
+            if need < have:
+                for level in (math.sqrt(max(need, 0.01 * have) * have), need * 1.03):
+                    if _prove_quadratic(work, p, Fraction(float(level)), origin, linear):
+                        return
+            need_set = np.concatenate([need_set, far])
+            rows = np.concatenate([rows, quad.violations(work.loop, p, centre, 1.3 * need, rate, work.seed)])
+        p = quad.fit(work.loop, rows, centre, float(rate))
         if p is None:
-            continue
-        have = 0.95 * quad.sampled_level(work.loop, p, centre, lo, hi, rate, work.seed)
-        far = cex.farthest_violation(function, need_set + centre, p, centre, below=ceiling, seed=work.seed) - centre
-        need = 1.02 * float(np.einsum("bi,ij,bj->b", far, p, far).max(initial=0.0))
-        if not need < have:
-            continue
-        for level in (math.sqrt(max(need, 0.01 * have) * have), need * 1.05):
-            if _prove_quadratic(work, p, Fraction(float(level)), origin, linear):
-                return
+            break
     raise Undecided(Code.NO_PROOF_FOUND, "local", "no quadratic was found that decreases on the set where the Lyapunov function does not "
                     f"(values up to {low:.6g}); train it closer to the equilibrium")
 

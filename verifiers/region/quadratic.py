@@ -119,22 +119,37 @@ def scaled_samples(points: Floats, scales: int = 12, ratio: float = 0.5) -> Floa
     return np.concatenate([points * ratio**k for k in range(scales)])
 
 
-def sampled_level(loop: FloatLoop, p: Floats, origin: Floats, lo: Floats, hi: Floats, rate: Fraction, seed: int, count: int = 40_000) -> float:
-    """Largest level whose ellipsoid lies in the box and on whose samples the quadratic decreases (an estimate)."""
-    n = len(origin)
-    inverse = np.linalg.inv(p)
-    reach = np.minimum(hi - origin, origin - lo)
-    top = float(np.min(reach**2 / np.diag(inverse))) * (1 - 1e-9)
+def _inside(p: Floats, top: float, seed: int, count: int) -> tuple[Floats, Floats]:
+    """Points z (count, n) of the ellipsoid ``z'Pz <= top``, a quarter of them at small scales, and ``sqrt(z'Pz)`` (count,)."""
+    n = len(p)
     rng = np.random.default_rng(seed)
     direction = rng.standard_normal((count, n))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     radius = np.sqrt(top) * rng.uniform(0, 1, count) ** (1 / n)
     radius[: count // 4] = np.sqrt(top) * 10 ** rng.uniform(-4, 0, count // 4)
-    factor = np.linalg.cholesky(inverse)
-    x = origin + (direction * radius[:, None]) @ factor.T
-    v = float_quadratic(p, origin, loop, rate)
-    bad = ~(v.decrease(x) < 0)
-    return min(top, float(radius[bad].min() ** 2)) if bad.any() else top
+    return (direction * radius[:, None]) @ np.linalg.cholesky(np.linalg.inv(p)).T, radius
+
+
+def sampled_level(loop: FloatLoop, p: Floats, origin: Floats, lo: Floats, hi: Floats, rate: Fraction, seed: int, count: int = 20_000) -> float:
+    """Largest level whose ellipsoid lies in the box and on whose samples the quadratic decreases (an estimate)."""
+    reach = np.minimum(hi - origin, origin - lo)
+    top = float(np.min(reach**2 / np.diag(np.linalg.inv(p)))) * (1 - 1e-9)
+    z, radius = _inside(p, top, seed, count)
+    bad = ~(float_quadratic(p, origin, loop, rate).decrease(origin + z) < 0)
+    for _ in range(3):  # the violations found bound the level: sample again below them
+        if not bad.any():
+            break
+        top = float(radius[bad].min() ** 2)
+        z, radius = _inside(p, top, seed + 1, count // 4)
+        bad = ~(float_quadratic(p, origin, loop, rate).decrease(origin + z) < 0)
+    return top
+
+
+def violations(loop: FloatLoop, p: Floats, origin: Floats, level: float, rate: Fraction, seed: int, most: int = 150) -> Floats:
+    """Offsets (B, n) in the ellipsoid of this level at which the quadratic does not decrease, and a few at which it does."""
+    z, _ = _inside(p, level, seed, 8000)
+    bad = np.flatnonzero(~(float_quadratic(p, origin, loop, rate).decrease(origin + z) < 0))
+    return np.concatenate([z[bad[:: max(1, len(bad) // most)]], z[:: max(1, len(z) // 60)]])
 
 
 def local_proof(field: Graph, time: str, quadratic: Quadratic, where: Enclosure, domain: tuple[tuple[Fraction, ...], tuple[Fraction, ...]],
