@@ -93,7 +93,7 @@ FAULTS: list[tuple[Any, Code, str]] = [
     (plant(domain={"lo": ["-1", "-1"], "hi": ["1", NAN]}), NUMBER, "domain.hi[1]"),
     # program
     *((nodes(X, bad), OPERATOR, "nodes[1]") for bad in (
-        ["leaky_relu", 0], ["affine", 0], ["input", 0], ["__init__", 0], [], "sin", [["sin"], 0], None)),
+        ["leaky_relu", 0], ["affine", 0], ["input", 0], ["__init__", 0], [], "sin", [["sin"], 0], None, {"0": "x"})),
     *((nodes(X, bad, U), BAD, "nodes[1]") for bad in (
         ["sin", 1], ["add", 0, 2], ["sin", -1], ["sin", False], ["sin", 0.0], ["sin", "0"], ["sin", [0]], ["sin", 0, 0], ["add", 0], ["sin"],
         ["pow", 0, 65], ["pow", 0, -1], ["pow", 0, True], ["pow", 0, 2.0], ["pow", 1, 2],
