@@ -115,7 +115,7 @@ def summary(result: Result) -> list[tuple[str, object]]:
     if result.equilibrium is not None:
         pairs.append(("equilibrium", box_text(result.equilibrium)))
     if result.is_proved:
-        pairs.append(("obligations", f"{len(result.obligations)} proved, {result.leaves} leaves"))
+        pairs.append(("obligations", f"{len(result.obligations)} proved, leaves {result.leaves}"))
     if result.counterexample is not None:
         pairs += [("witness", "x = " + vector_text(result.counterexample["x"])), ("why", result.counterexample.get("why"))]
     if not result.is_proved:
@@ -130,7 +130,8 @@ def vector_text(values: Iterable[Any]) -> str:
 
 def box_text(box: Mapping[str, Any]) -> str:
     """A tiny box as centre and half-width per coordinate."""
-    parts = [f"{(lo + hi) / 2:.6g} ± {(hi - lo) / 2:.1e}" for lo, hi in zip(box["lo"], box["hi"], strict=True)]
+    pairs = zip(box["lo"], box["hi"], strict=True)
+    parts = [f"{(lo + hi) / 2 + 0.0:.6g} ± {(hi - lo) / 2:.1e}" if hi > lo else f"{lo + 0.0:.6g}" for lo, hi in pairs]
     return "[" + ", ".join(parts) + "]"
 
 

@@ -117,7 +117,8 @@ def trajectories(ax: Any, bundle: Bundle, starts: Any = None, *, axes: tuple[int
     discrete, i, j = view.drawn.loop.time == "discrete", *axes
     width = 0.6 if len(view.drawn.spec.states) == 2 else 0.45
     for path in paths:
-        ax.plot(path[:, i], path[:, j], color=palette.TRAJECTORY, linewidth=width, alpha=0.75, zorder=2, marker="." if discrete else None, markersize=2)
+        ax.plot(path[:, i], path[:, j], color=palette.TRAJECTORY, linewidth=width, alpha=0.75, zorder=2, marker="." if discrete else None,
+                markersize=2)
     if paths:
         words = "trajectories" if len(view.drawn.spec.states) == 2 else "trajectories, projected"
         _key(ax, "line", words, color=palette.TRAJECTORY, linewidth=0.8)
@@ -135,21 +136,23 @@ def counterexamples(ax: Any, points: Any, *, axes: tuple[int, int] = (0, 1), pat
     _key(ax, "marker", "counterexample", color=palette.COUNTEREXAMPLE, marker="X", markeredgecolor="white", markersize=7, linestyle="none")
 
 
-def shadow(ax: Any, view: View, edge: Floats, *, axes: tuple[int, int], sectors: int = 60) -> None:
-    """Outline, thin and without fill, how far sampled states of the region (their edge points (B, n)) reach in two coordinates.
+def shadow(ax: Any, view: View, edge: Floats, *, axes: tuple[int, int]) -> None:
+    """Outline, thin and without fill, the convex hull of sampled edge points (B, n) of the region in two coordinates.
 
-    The outline joins the farthest edge point of each angular sector, so it is an estimate of the projection from inside, not a certified set.
+    It says how far the region reaches when the other states are not at the equilibrium; it is an estimate, not a certified set.
     """
+    from scipy.spatial import ConvexHull, QhullError
+
     lo, hi = view.domain
-    keep, rest = list(axes), view.equilibrium
-    offset = (edge - rest)[:, keep] / ((hi - lo) / 2)[keep]
-    sector = np.floor((np.arctan2(offset[:, 1], offset[:, 0]) + np.pi) / (2 * np.pi) * sectors).astype(int) % sectors
-    radius = np.hypot(offset[:, 0], offset[:, 1])
-    far = [int(np.flatnonzero(sector == k)[np.argmax(radius[sector == k])]) for k in range(sectors) if (sector == k).any()]
-    if len(far) > 2:
-        outline = edge[[*far, far[0]]][:, keep]
-        ax.plot(outline[:, 0], outline[:, 1], color=palette.GREY, linewidth=0.8, linestyle="-.", zorder=2)
-        _key(ax, "line", "reach of sampled states (projection)", color=palette.GREY, linestyle="-.", linewidth=0.8)
+    keep = list(axes)
+    points = edge[:, keep]
+    try:
+        order = ConvexHull(points / (hi - lo)[keep]).vertices
+    except QhullError:
+        return  # fewer than three points that differ: nothing to outline
+    outline = points[[*order, order[0]]]
+    ax.plot(outline[:, 0], outline[:, 1], color=palette.GREY, linewidth=0.8, linestyle="-.", zorder=2)
+    _key(ax, "line", "hull of sampled states of the region, projected", color=palette.GREY, linestyle="-.", linewidth=0.8)
 
 
 def _on_grid(view: View, axes: tuple[int, int], base: Floats, low: Floats, high: Floats, resolution: int) -> tuple[Floats, Floats, Floats]:

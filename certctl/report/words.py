@@ -1,0 +1,158 @@
+"""A bundle in words: the claim as one sentence, what is not claimed, and the rows of the tables."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from certctl.cli.output import exact_level, round_down
+from certctl.view import View
+from verifiers.kernel.check import Receipt
+from verifiers.kernel.graph import Interval
+
+_ENDS = {
+    "asymptotic_stability_roa": "stays in the domain and converges to the equilibrium in {box}",
+    "exponential_stability_roa": "stays in the domain and converges to the equilibrium in {box}, with {rate}",
+    "practical_stability": "stays in the domain, reaches the target {target} and never leaves it again",
+    "forward_invariance": "never leaves that region",
+}
+_SHORT = 14
+
+
+def statement(view: View) -> str:
+    """The claim as one sentence when the kernel accepted; else that nothing is proved, and why."""
+    receipt = view.receipt
+    if not view.is_certified:
+        reason = f"{receipt.message}".strip()
+        return f"Nothing is proved about this controller: the kernel says {receipt.outcome} ({receipt.code} at {receipt.at}): {reason}."
+    start = f"Every trajectory of {_loop_text(view)} that starts in the region {region_text(view)}"
+    wanted = view.drawn.requirement
+    ending = _ENDS.get(receipt.property or "", "has the property {property}").format(
+        box=_box_text(receipt.equilibrium), rate=_rate_text(view), property=receipt.property,
+        target="" if wanted.target is None else _corners_text(wanted.target.lo, wanted.target.hi))
+    return f"{start} {ending}{_for_every(view)}."
+
+
+def region_text(view: View) -> str:
+    """The region as a set, as in ``{V ≤ 0.98} ∩ D``, with its certified volume where there is one."""
+    found = view.receipt.region or {}
+    volume = found.get("volume_lower_bound")
+    level = exact_level(found.get("level"))
+    shown = level if len(level) <= 3 * _SHORT else f"{float(Fraction(level)):.9g}…"
+    size = f", whose volume is at least {round_down(float(volume))}" if volume else ""
+    inner = " together with the inner stages" if len(view.stages) > 1 else ""
+    return f"{{{found.get('function')} ≤ {shown}}} within the domain{inner}{size},"
+
+
+def not_claimed(view: View) -> list[str]:
+    """What a reader could take for claimed and is not."""
+    receipt = view.receipt
+    if not view.is_certified or view.requirement is None:
+        return ["Nothing at all is claimed: the kernel has not accepted this bundle."]
+    wanted = view.requirement
+    found = ["States outside the region: nothing is said about them, neither good nor bad.",
+             "Another plant, other parameter values, disturbances, measurement errors or delays than those listed.",
+             "The rounding of the deployed inference: the claim is about exact real arithmetic on the stored weights."]
+    if wanted.time == "continuous":
+        found.append("A digital implementation: the claim is about continuous time; certctl report prints the hold interval that sampling tolerates.")
+    elif view.drawn.spec.time == "continuous":
+        found.append(f"The continuous plant between samples: the claim is about the {wanted.method} map with dt = {wanted.dt} s.")
+    if receipt.property == "practical_stability":
+        found.append("Convergence to a point: the loop reaches and keeps the target, and may move within it.")
+    elif receipt.property == "forward_invariance":
+        found.append("Convergence: the loop stays in the region, and need not settle.")
+    elif receipt.property == "asymptotic_stability_roa":
+        found.append("A speed of convergence.")
+    if receipt.requirement_source == "embedded":
+        found.append("That the question is yours: the requirement was read from the bundle. Check it with --requirement and your own file.")
+    return found
+
+
+def obligation_rows(receipt: Receipt) -> list[tuple[str, ...]]:
+    """Rows (id, kind, leaves, margin, seconds, what is shown), as text."""
+    return [(str(o["id"]), str(o["kind"]), str(o["leaves"]), "–" if o["margin"] is None else round_down(o["margin"], 3), f"{o['seconds']:.3f}",
+             str(o["says"])) for o in receipt.obligations]
+
+
+def function_texts(view: View) -> list[tuple[str, str]]:
+    """The functions of the stages: what each is, and its coefficients or digest."""
+    if view.bundle is None:
+        return []
+    return [(name, _function_text(item)) for name, item in view.bundle.functions.items()]
+
+
+def stage_texts(view: View) -> list[tuple[str, str]]:
+    """The stages from the inside out: id, and the set that each proves."""
+    return [(stage.identifier, f"{stage.function} ≤ {_number(stage.level)}") for stage in view.stages]
+
+
+def parameter_rows(view: View) -> list[tuple[str, str]]:
+    """Every parameter of the plant with the value, or the interval of an unknown constant, that the claim uses."""
+    setting = view.drawn
+    values = {**setting.spec.parameters, **setting.requirement.parameters}
+    return [(name, _interval_text(value)) for name, value in values.items()]
+
+
+def limit_rows(view: View) -> list[tuple[str, str]]:
+    """The inputs and the limits at which the plant clips them."""
+    rows = []
+    for signal, (low, high) in zip(view.drawn.spec.inputs, view.drawn.loop.limits, strict=True):
+        ends = [("−∞" if k == 0 else "∞") if bound is None else _interval_text(bound) for k, bound in enumerate((low, high))]
+        rows.append((f"{signal.name} [{signal.unit}]", f"{ends[0]} to {ends[1]}"))
+    return rows
+
+
+def domain_rows(view: View) -> list[tuple[str, str]]:
+    """The states with units and the domain's edges."""
+    setting = view.drawn
+    return [(f"{signal.name} [{signal.unit}]", f"{_number(lo)} to {_number(hi)}")
+            for signal, lo, hi in zip(setting.spec.states, setting.lo, setting.hi, strict=True)]
+
+
+def _loop_text(view: View) -> str:
+    setting, wanted = view.drawn, view.drawn.requirement
+    sha = view.receipt.controller_sha256
+    under = "" if sha is None else f" under the controller with sha256 {sha[:12]}…"
+    if wanted.time == "discrete":
+        how = f"the {wanted.method} map of the plant" if setting.spec.time == "continuous" else "the discrete-time plant"
+        return f"{how} {setting.spec.name}" + (f" (dt = {wanted.dt} s)" if wanted.dt is not None else "") + under
+    return f"the plant {setting.spec.name}{under} (continuous time)"
+
+
+def _rate_text(view: View) -> str:
+    wanted, name = view.drawn.requirement, (view.receipt.region or {}).get("function")
+    return f"{name}⁺ ≤ (1 − {wanted.rate})·{name} in every step" if wanted.time == "discrete" else f"d{name}/dt ≤ −{wanted.rate}·{name}"
+
+
+def _for_every(view: View) -> str:
+    unknown = [f"{name} in {_interval_text(value)}" for name, value in view.drawn.requirement.parameters.items() if value[0] < value[1]]
+    return f", for every constant {', '.join(unknown)}" if unknown else ""
+
+
+def _box_text(box: dict[str, list[float]] | None) -> str:
+    if box is None:
+        return "the box of the requirement"
+    pairs = zip(box["lo"], box["hi"], strict=True)
+    parts = [f"{(lo + hi) / 2 + 0.0:.6g} ± {(hi - lo) / 2:.1e}" if hi > lo else f"{lo + 0.0:.6g}" for lo, hi in pairs]
+    return f"({', '.join(parts)})"
+
+
+def _corners_text(lo: tuple[Fraction, ...], hi: tuple[Fraction, ...]) -> str:
+    return " × ".join(f"[{_number(a)}, {_number(b)}]" for a, b in zip(lo, hi, strict=True))
+
+
+def _interval_text(value: Interval) -> str:
+    lo, hi = value
+    return _number(lo) if lo == hi else f"[{_number(lo)}, {_number(hi)}]"
+
+
+def _number(value: Fraction) -> str:
+    text = exact_level(value)
+    return text if len(text) <= _SHORT else f"{float(value):.6g}…"
+
+
+def _function_text(item: dict[str, object]) -> str:
+    if item["kind"] == "quadratic":
+        center, matrix = item["center"], item["matrix"]
+        rows = "; ".join(", ".join(_number(Fraction(v)) for v in row) for row in matrix)  # type: ignore[attr-defined]
+        return f"quadratic (x − o)ᵀ P (x − o), o = ({', '.join(_number(Fraction(v)) for v in center)}), P = [{rows}]"  # type: ignore[attr-defined]
+    return f"network {item['name']}, sha256 {item['sha256']}"
