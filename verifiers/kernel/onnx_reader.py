@@ -59,8 +59,10 @@ class OnnxModel:
 
 
 class _Operators:
-    """The allow-list: each method with a capital letter is the ONNX operator of that name, and its signature lists what it accepts:
-    inputs are positional (None where absent), attributes are keywords with ONNX's defaults.  Errors of NumPy are refusals of shapes.
+    """The allow-list.
+
+    Each method with a capital letter is the ONNX operator of that name, and its signature lists what it accepts: inputs are positional (None where
+    absent), attributes are keywords with ONNX's defaults.  ``place`` names the ONNX node at work, for refusals.
     """
 
     def __init__(self, opset: int, at: str) -> None:

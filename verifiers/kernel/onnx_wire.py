@@ -137,10 +137,10 @@ def decode(data: memoryview, message: str, at: str, budget: Budget) -> dict[str,
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A value of the ONNX graph: its element type, and
+    """A value of the ONNX graph, constant or computed.
 
-    * for a constant (``node`` is None) its entries, exactly, in float64 or int64;
-    * else the place of each entry in the vector of a graph node, so that operators which only move entries cost nothing.
+    A constant (``node`` is None) holds its entries exactly, in float64 or int64.  For any other value ``array`` holds the place of each entry in
+    the vector of graph node ``node``, so that operators which only move entries cost nothing.  ``kind`` is ONNX's element type.
     """
 
     kind: int
