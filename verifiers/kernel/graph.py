@@ -118,7 +118,7 @@ class Graph:
 class Builder:
     """Builds a :class:`Graph` node by node; each method checks sizes and returns the node's index.
 
-    Structurally equal nodes are shared, so a sub-term is evaluated once.
+    Structurally equal nodes are shared, so a sub-term is evaluated once; unknown constants (lo < hi) and affine maps never are.
     """
 
     def __init__(self) -> None:
@@ -154,7 +154,8 @@ class Builder:
         data = tuple(v if isinstance(v, tuple) else (v, v) for v in values)
         if not all(lo <= hi for lo, hi in data):
             raise GraphError("const: an interval has lo > hi")
-        return self._append("const", (), len(data), data, data)
+        # two unknown constants with the same bounds are still two: shared, their difference would cancel
+        return self._append("const", (), len(data), data, data if all(lo == hi for lo, hi in data) else None)
 
     def affine(self, x: int, data: Affine) -> int:
         """Add ``W x + b``."""
@@ -220,8 +221,8 @@ class Builder:
             args = tuple(at[a] for a in node.args)
             if node.op == "input":
                 at.append(inputs[node.data])
-            elif node.op == "affine":
-                at.append(self._append("affine", args, node.size, node.data))
+            elif node.op == "affine" or (node.op == "const" and not all(lo == hi for lo, hi in node.data)):
+                at.append(self._append(node.op, args, node.size, node.data))
             else:
                 at.append(self._append(node.op, args, node.size, node.data, node.data if node.data is not None else ()))
         return [at[k] for k in graph.outputs]

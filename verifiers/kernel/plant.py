@@ -179,6 +179,7 @@ class _Program:
     def __init__(self, spec: PlantSpec, table: Mapping[str, Interval], builder: Builder) -> None:
         self.spec, self.table, self.builder = spec, table, builder
         self._known: dict[Any, int] = {}
+        self._unknown: dict[str, Form] = {}  # one node for each unknown parameter: equal to itself, to no other
 
     def entries(self, node: int) -> list[Form]:
         """The entries of a vector node as linear forms."""
@@ -208,7 +209,9 @@ class _Program:
                 form = (x if op == "x" else u)[args[0]]
             elif op in ("c", "p"):
                 lo, hi = (args[0], args[0]) if op == "c" else self.table[args[0]]
-                form = ({}, lo) if lo == hi else self.entries(self.builder.const([(lo, hi)]))[0]
+                if lo < hi and args[0] not in self._unknown:
+                    self._unknown[args[0]] = self.entries(self.builder.const([(lo, hi)]))[0]
+                form = ({}, lo) if lo == hi else self._unknown[args[0]]
             elif op in BINARY:
                 form = self._binary(op, done[args[0]], done[args[1]], f"nodes[{i}]")
             else:
