@@ -141,7 +141,8 @@ def imitate(task: Task, args: Arguments) -> None:
         schedule.step()
         if (step + 1) % (args.iterations // 5) == 0:
             left = (time.perf_counter() - began) * (args.iterations - step - 1) / (step + 1)
-            print(f"{task.plant}: step {step + 1:5d}  relative error {float(loss.detach())**0.5:.4f}  {left:3.0f} s left", file=sys.stderr, flush=True)
+            print(f"{task.plant}: step {step + 1:5d}  relative error {float(loss.detach())**0.5:.4f}  {left:3.0f} s left",
+                  file=sys.stderr, flush=True)
 
     layers = deployed(layers, task)
     path = Path(args.out) / task.plant / "controller.onnx"
@@ -175,7 +176,8 @@ def report(task: Task, args: Arguments, p: Tensor, loop: Callable[[Tensor], Tens
     with torch.enable_grad():
         jacobian = torch.autograd.functional.jacobian(loop, origin).reshape(n, n).numpy()
     eigenvalues = np.array2string(np.linalg.eigvals(jacobian), precision=3)
-    print(f"  eigenvalues at the equilibrium {eigenvalues}, off the equilibrium by {float(loop(origin).norm()):.1e}{'' if task.dt is None else ' per step'}")
+    print(f"  eigenvalues at the equilibrium {eigenvalues}, "
+          f"off the equilibrium by {float(loop(origin).norm()):.1e}{'' if task.dt is None else ' per step'}")
 
 
 if __name__ == "__main__":
