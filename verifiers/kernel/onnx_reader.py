@@ -103,9 +103,10 @@ class _Operators:
         """Apply an operator, after its inputs and attributes are found to be those of its method's signature."""
         since, *names = _ATTRIBUTES_BEFORE.get(op, (0,))
         if self.opset < since:
-            self.need(len(inputs) == 1 and inputs[0], f"{names} are attributes before opset {since}, not inputs", Code.BAD_ONNX)
             values = [attributes.pop(name, None) for name in names]
-            inputs = inputs + [Tensor(inputs[0].kind, np.array(v)) if isinstance(v, float) and inputs[0] else v for v in values]
+            self.need(len(inputs) == 1 and all(v is None or isinstance(v, Tensor | float) for v in values),
+                      f"{names} are attributes of floats or lists before opset {since}, not inputs", Code.BAD_ONNX)
+            inputs += [Tensor(inputs[0].kind, np.array(v)) if inputs[0] and isinstance(v, float) else v for v in values]
         while inputs and inputs[-1] is None:
             inputs.pop()
         self.need(None not in inputs[:1 if op in ("Clip", "Slice") else None], "an input is missing", Code.BAD_ONNX)
@@ -432,4 +433,7 @@ def read_onnx(data: bytes, at: str = "model.onnx") -> OnnxModel:
     result, (kind, dims) = operators.values[target], _declared(graph["output"][0], operators.place)
     fits = len(dims) == result.array.ndim and all(d in (None, size) for d, size in zip(dims, result.array.shape, strict=True))
     operators.need(result.kind == kind and fits and result.array.size, f"the network yields shape {result.array.shape}, not the declared {dims}")
-    return OnnxModel(operators.builder.build([operators.node(result)]), versions[0], source, target)
+    try:
+        return OnnxModel(operators.builder.build([operators.node(result)]), versions[0], source, target)
+    except GraphError as error:
+        raise Refusal(Code.BAD_GRAPH, operators.place, f"{error}; use a smaller network") from None

@@ -326,23 +326,43 @@ def test_random_edits(edits):
     outcome(bytes(data))
 
 
-NAMES = st.sampled_from(["x", "t", "y", "w", "c", "i", ""])
-KNOWN = st.sampled_from(OPERATORS)
 NUMBER = st.integers(-3, 8) | st.sampled_from([2**31, -2**31, 2**63 - 1, -2**63])
-ATTRIBUTE = st.tuples(st.sampled_from(["axis", "axes", "alpha", "perm", "to", "keepdims", "starts", "ends", "split", "num_outputs", "value", "transA",
-                                       "start"]),
-                      st.one_of(NUMBER.map(lambda v: [(3, v), (20, 2)]), st.floats(-2, 2).map(lambda v: [(2, v), (20, 1)]),
-                                st.lists(NUMBER, max_size=3).map(lambda vs: [*((8, v) for v in vs), (20, 7)]),
-                                st.just([(5, tensor("", [1], raw(0.5))), (20, 4)])))
+NAMED = {"Gemm": ["alpha", "beta", "transA", "transB"], "LeakyRelu": ["alpha"], "Clip": ["min", "max"], "ReduceSum": ["axes", "keepdims"],
+         "Concat": ["axis"], "Slice": ["starts", "ends", "axes"], "Gather": ["axis"], "Split": ["axis", "split", "num_outputs"], "Flatten": ["axis"],
+         "Squeeze": ["axes"], "Unsqueeze": ["axes"], "Transpose": ["perm"], "Cast": ["to"], "Shape": ["start", "end"], "Reshape": ["allowzero"],
+         "Constant": ["value", "value_float", "value_ints"], "ConstantOfShape": ["value"]}
+VALUED = st.one_of(NUMBER.map(lambda v: [(3, v), (20, 2)]), st.floats(-2, 2).map(lambda v: [(2, v), (20, 1)]),
+                   st.lists(NUMBER, max_size=3).map(lambda vs: [*((8, v) for v in vs), (20, 7)]),
+                   st.lists(st.floats(-2, 2), max_size=2).map(lambda vs: [*((7, raw(v)[1]) for v in vs), (20, 6)]),
+                   st.just([(5, tensor("", [1], raw(0.5))), (20, 4)]))
+
+
+def layer(op):
+    """An operator, places of its operands, some of its attributes, and its number of outputs."""
+    attributes = st.lists(st.tuples(st.sampled_from(NAMED[op]), VALUED), max_size=2, unique_by=lambda a: a[0]) if op in NAMED else st.just([])
+    return st.tuples(st.just(op), st.lists(st.integers(0, 9), max_size=3), attributes, st.sampled_from([1, 1, 1, 2]))
 
 
 @pytest.mark.threat("T15")
-@given(st.lists(st.tuples(KNOWN, st.lists(NAMES, max_size=5), st.lists(ATTRIBUTE, max_size=2, unique_by=lambda a: a[0]), st.integers(1, 2)),
-                min_size=1, max_size=4), st.lists(NUMBER, max_size=3), st.sampled_from([7, 10, 13, 18]))
-@settings(max_examples=250, deadline=None)
+@given(st.lists(st.sampled_from(OPERATORS).flatmap(layer), min_size=1, max_size=4), st.lists(NUMBER, max_size=3), st.sampled_from([7, 10, 13, 18]))
+@settings(max_examples=300, deadline=None)
 def test_random_graphs_of_known_operators(layers, numbers, opset):
-    """Structure-aware: well-formed bytes, arbitrary operators, operands and attributes."""
-    nodes = [operator(op, inputs, [f"{'ty'[k % 2]}{'' if k < 2 else k}", *["z" + str(k)] * (outputs - 1)],
-                      *(message((1, name), *content) for name, content in attributes)) for k, (op, inputs, attributes, outputs) in enumerate(layers)]
-    integers = tensor("i", [len(numbers)], *((7, v) for v in numbers), kind=7)
-    outcome(message((1, 8), (7, graph(nodes=nodes, tensors=(WEIGHT, BIAS, integers))), (8, message((2, opset)))))
+    """Structure-aware: well-formed bytes and names, arbitrary operators, operands and attributes."""
+    names, nodes = ["x", "x", "w", "c", "i", "j", ""], []
+    for k, (op, inputs, attributes, outputs) in enumerate(layers):
+        made = [f"z{k}", f"z{k}b"][:outputs]
+        nodes.append(operator(op, [names[-1 - i % len(names)] for i in inputs], made, *(message((1, name), *value) for name, value in attributes)))
+        names += made
+    nodes.append(operator("Identity", [names[-1]], ["y"]))
+    integers = tensor("i", [len(numbers)], *((7, v) for v in numbers), kind=7), tensor("j", [], (7, 1), kind=7)
+    for shape in (["N", 1], [2]):
+        outcome(message((1, 8), (7, graph(nodes, (WEIGHT, BIAS, *integers), outputs=(value("y", *shape),))), (8, message((2, opset)))))
+
+
+@pytest.mark.threat("T15")
+@pytest.mark.parametrize(("op", "name"), [("Clip", "min"), ("Slice", "axes"), ("ReduceSum", "axes"), ("Squeeze", "axes"), ("Unsqueeze", "axes"),
+                                          ("Split", "split")])
+@pytest.mark.parametrize("content", [[(3, 1), (20, 2)], [(2, 1.0), (20, 1)], [(5, tensor("", [2, 1], raw(1.0, 2.0))), (20, 4)], [(20, 7)]], ids=str)
+def test_lists_of_another_type(op, name, content):
+    nodes = [operator(op, ["x"], ["y"], message((1, name), *content))]
+    outcome(message((1, 8), (7, graph(nodes, outputs=(value("y", "N", 2),))), (8, message((2, 7)))))
