@@ -137,24 +137,21 @@ def check_local(field: Graph, time: str, matrix: Matrix, origin: Vector, frame: 
     Raises
     ------
     Refusal
-        ``NOT_DEFINITE`` (P, or T singular), ``CONTAINMENT`` (N_0 leaves the domain), ``CHAIN`` (ellipsoid larger than N_0),
-        ``LOCAL_DECREASE``.
+        ``NOT_DEFINITE`` (P, or T singular), ``CONTAINMENT`` (the ellipsoid leaves the domain), ``CHAIN`` (ellipsoid larger than
+        N_0), ``LOCAL_DECREASE``.
 
     Notes
     -----
     With G enclosing ``df/dy`` over N_0 and Q = P T, M = TᵀPT: continuous ``-(QᵀG + GᵀQ) - rate M > 0``; discrete
     ``[[(1 - rate) M, GᵀQ], [QᵀG, M]] > 0``, each for every G in the enclosure.  Every P-ball of radius ``sqrt(a) + d`` about
-    x* in E lies in N_0, where ``d`` bounds the P-distance from o to E.
+    x* in E lies in N_0 and in the domain, where ``d`` bounds the P-distance from o to E.  N_0 itself may reach beyond the
+    domain: the loop's graph is only enclosed there.
     """
     n = len(origin)
     if not is_positive_definite(matrix):
         raise Refusal(Code.NOT_DEFINITE, "local", "P is not positive definite")
     if not (level > 0 and all(y > 0 for y in reach)):
         raise Refusal(Code.EMPTY_REGION, "local", "level and neighbourhood must be positive")
-    for i in range(n):
-        wide = sum((abs(t) * y for t, y in zip(frame[i], reach, strict=True)), ZERO)
-        if not (domain[0][i] < origin[i] - wide and origin[i] + wide < domain[1][i]):
-            raise Refusal(Code.CONTAINMENT, "local", f"the neighbourhood leaves the domain in coordinate {i}")
     q = product(matrix, frame)
     m = product(transpose(frame), q)
     m_inverse = inverse(m)
@@ -162,6 +159,11 @@ def check_local(field: Graph, time: str, matrix: Matrix, origin: Vector, frame: 
     used = max(far * far * m_inverse[i][i] / (reach[i] * reach[i]) for i in range(n))
     if not used <= 1:
         raise Refusal(Code.CHAIN, "local", "the ellipsoid of the local level does not fit into the neighbourhood")
+    p_inverse = inverse(matrix)
+    for i in range(n):
+        gap = min(origin[i] - domain[0][i], domain[1][i] - origin[i])
+        if not (gap > 0 and far * far * p_inverse[i][i] < gap * gap):
+            raise Refusal(Code.CONTAINMENT, "local", f"the ellipsoid of the local level leaves the domain in coordinate {i}")
     if linear:
         found = affine_exact(field)
         if found is None:
