@@ -68,16 +68,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return int(ExitCode.ERROR)
     except (Exception, SystemExit) as error:
         logging.getLogger("certctl").debug("the command failed", exc_info=True)
-        say(f"certctl: {sentence(error)}")
+        if says := sentence(error):
+            say(f"certctl: {says}")
         return int(ExitCode.ERROR)
 
 
 def sentence(error: BaseException) -> str:
-    """One sentence about an exception, for people."""
+    """One sentence about an exception, for people; empty when Typer has printed the help already."""
     if isinstance(error, UsageError):
         return str(error)
     if hasattr(error, "format_message"):
-        return f"{error.format_message()} (certctl COMMAND --help lists what each command takes)"
+        says = str(error.format_message())
+        return f"{says} (certctl COMMAND --help lists what each command takes)" if says else ""
     if isinstance(error, ModuleNotFoundError):
         return proving.missing(error)
     if isinstance(error, FileNotFoundError) and error.filename is None:

@@ -50,16 +50,17 @@ def _lines(clock: Callable[[], float]) -> Report:
 @contextmanager
 def _bar() -> Iterator[Report]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.fields[phase]:<12}", markup=False), BarColumn(bar_width=24), TextColumn("{task.percentage:5.1f} %"),
-               TextColumn("margin {task.fields[worst]:>9}"), TextColumn("{task.fields[boxes]:>9} open"), TextColumn("{task.fields[left]}"))
+               TextColumn("{task.fields[rest]}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=1.0, phase="starting", worst="", boxes="", left="")
+        task = bar.add_task("", total=1.0, phase="starting", rest="")
 
         def report(progress: Progress) -> None:
-            left = f"{_clock(progress.seconds)} spent" if progress.seconds_left is None else f"{_clock(progress.seconds_left)} left"
-            bar.update(task, completed=progress.share, phase=progress.phase, worst=f"{progress.worst:.3g}", boxes=str(progress.open_boxes), left=left)
+            left = "" if progress.seconds_left is None else f", {_clock(progress.seconds_left)} left"
+            rest = f"margin {progress.worst:.3g}, {progress.open_boxes} open{left}"
+            bar.update(task, completed=progress.share, phase=progress.phase, rest=rest)
 
         yield report
 

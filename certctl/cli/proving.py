@@ -56,15 +56,16 @@ def verify(
     chosen, bundle = ready(output_format), out or default_bundle(requirement)
     if not 0 < budget < float("inf"):
         raise UsageError("--budget is a positive number of seconds")
-    if os.path.lexists(bundle) and not force:
-        raise UsageError(f"{bundle} exists already; give --force to replace it, or another place with -o")
 
     def work() -> Result:
+        _readable(requirement)
+        if os.path.lexists(bundle) and not force:
+            return error(name_of(requirement), "USAGE", str(bundle), f"{bundle} exists already; give --force to replace it, or another place with -o")
         from certctl import verify as prove
 
-        _readable(requirement)
         with progress_on_stderr() as progress:
-            return from_verdict(prove(requirement, out, budget=budget, workers=workers, resume=resume, force=force, progress=progress), requirement)
+            verdict = prove(requirement, bundle, budget=budget, workers_count=workers, resume=resume, force=force, progress=progress)
+        return from_verdict(verdict, requirement)
 
     return _finish(_guard(work, requirement, "verify"), chosen)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from verifiers.kernel.plant import Signal
@@ -29,9 +30,14 @@ def axis_label(signal: Signal) -> str:
     rate = signal.name.endswith("_dot") and len(signal.name) > 4
     letters = signal.name.removesuffix("_dot") if rate else signal.name
     stem = letters.rstrip("0123456789")
-    name = _GREEK.get(stem, stem) + ("\u0307" if rate else "") + letters[len(stem):].translate(_SUBSCRIPT)
-    unit = signal.unit.replace("*", "·").replace("^2", "²")[:_LONGEST_UNIT]
-    return name if unit in ("", "1") else f"{name} [{unit}]"
+    name = unicodedata.normalize("NFC", _GREEK.get(stem, stem) + ("\u0307" if rate else "")) + letters[len(stem):].translate(_SUBSCRIPT)
+    unit = unit_text(signal.unit)
+    return f"{name} [{unit}]" if unit else name
+
+
+def unit_text(unit: str) -> str:
+    """A unit for people, as in ``m/s²``; empty for a dimensionless quantity, and cut where it is absurdly long."""
+    return "" if unit == "1" else unit.replace("*", "·").replace("^2", "²")[:_LONGEST_UNIT]
 
 
 def label_axes(ax: Any, signals: tuple[Signal, ...], axes: tuple[int, int]) -> None:

@@ -62,12 +62,13 @@ def render(view: View, figure: bytes = b"", own_requirement: Path | None = None)
         sections += _drawn_sections(view, figure)
     sections += [("Assumptions", _list(view.receipt.assumptions)), ("What is not claimed", _list(words.not_claimed(view)))]
     if view.setting is not None:
+        sections.append(("Sampling: how long the input may be held (numerical, not proved)", hold_text(view, hold_interval(view))))
         sections += _context_sections(view)
     sections += [("Digests", _digests(view)), ("Repeat this check", _commands(view, own_requirement))]
     body = "\n".join(f"<section><h2>{_text(title)}</h2>\n{content}</section>" if title else content for title, content in sections if content)
     template = Template((files("certctl.report") / "templates" / "report.html").read_text(encoding="utf-8"))
     return template.substitute(
-        title=_text(f"{result.name}: {(result.property or 'no property').replace('_', ' ')}"), tone=_TONES.get(result.outcome, "open"),
+        title=_text(f"{result.name}: {words.property_text(result.property)}"), tone=_TONES.get(result.outcome, "open"),
         verdict=_text(f"{result.outcome}{f' ({result.level})' if result.level else ''}"), claim=_text(words.statement(view)),
         line=_text(last_line(result)), sections=body,
         footer=_text(f"Written by certctl {__version__}. This page is not evidence: the kernel never reads it. Evidence is a check of the bundle."))
@@ -95,18 +96,19 @@ def _drawn_sections(view: View, figure: bytes) -> list[tuple[str, str]]:
 
 def _context_sections(view: View) -> list[tuple[str, str]]:
     wanted = view.drawn.requirement
-    clipped = {"clip": "the plant clips the command there", "forbid": "the command is proved never to exceed them"}[wanted.saturation]
-    parts = [("Stages of the region, from the inside out", _pairs(words.stage_texts(view))), ("Functions", _pairs(words.function_texts(view))),
-             ("Domain", _pairs(words.domain_rows(view))), ("Parameters", _pairs(words.parameter_rows(view)))]
-    if view.drawn.spec.inputs:
-        parts.append(("Input limits", _pairs(words.limit_rows(view)) + f'<p class="note">{_text(clipped.capitalize())}.</p>'))
+    clipped = {"clip": "The plant clips the command there.", "forbid": "The command is proved never to exceed them."}[wanted.saturation]
+    parts = [("Domain", _pairs(words.domain_rows(view)))]
     if view.receipt.equilibrium is not None:
         box = view.receipt.equilibrium
-        rows = [(signal.name, f"{lo + 0.0:.12g} to {hi + 0.0:.12g}")
+        rows = [(signal.name, f"{(lo + hi) / 2 + 0.0:.12g} ± {(hi - lo) / 2:.1e}" if lo < hi else f"{lo + 0.0:.12g} exactly")
                 for signal, lo, hi in zip(view.drawn.spec.states, box["lo"], box["hi"], strict=True)]
-        parts.append(("Equilibrium", _pairs(rows) + '<p class="note">Exactly one equilibrium lies in this box; proved.</p>'))
-    parts.append(("Sampling: how long the input may be held (numerical, not proved)", hold_text(view, hold_interval(view))))
-    return parts
+        parts.append(("Equilibrium (exactly one, proved)", _pairs(rows)))
+    parts.append(("Parameters", _pairs(words.parameter_rows(view))))
+    if view.drawn.spec.inputs:
+        parts.append(("Input limits", _pairs(words.limit_rows(view)) + f'<p class="note">{_text(clipped)}</p>'))
+    setting = "".join(f"<div><h3>{_text(title)}</h3>{content}</div>" for title, content in parts)
+    return [("Setting", f'<div class="grid">{setting}</div>'), ("Stages of the region, from the inside out", _pairs(words.stage_texts(view))),
+            ("Functions", _pairs(words.function_texts(view)))]
 
 
 def hold_text(view: View, hold: Hold | None) -> str:
@@ -172,7 +174,8 @@ def _pairs(rows: Iterable[tuple[object, object]], code: bool = False) -> str:
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[int] = ()) -> str:
     def cell(tag: str, k: int, value: str) -> str:
-        return f'<{tag}{" class=n" if k in numeric else ""}>{_text(value)}</{tag}>'
+        kinds = (["n"] if k in numeric else []) + (["k"] if k < len(heads) - 1 else [])
+        return f'<{tag} class="{" ".join(kinds)}">{_text(value)}</{tag}>'
 
     head = "".join(cell("th", k, value) for k, value in enumerate(heads))
     body = "".join("<tr>" + "".join(cell("td", k, value) for k, value in enumerate(row)) + "</tr>" for row in rows)

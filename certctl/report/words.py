@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 
 from certctl.cli.output import exact_level, round_down
+from certctl.plot.palette import unit_text
 from certctl.view import View
 from verifiers.kernel.check import Receipt
 from verifiers.kernel.graph import Interval
+from verifiers.kernel.plant import Signal
 
 _ENDS = {
-    "asymptotic_stability_roa": "stays in the domain and converges to the equilibrium in {box}",
-    "exponential_stability_roa": "stays in the domain and converges to the equilibrium in {box}, with {rate}",
+    "asymptotic_stability_roa": "stays in the domain and converges to the equilibrium at {box}",
+    "exponential_stability_roa": "stays in the domain and converges to the equilibrium at {box}, with {rate}",
     "practical_stability": "stays in the domain, reaches the target {target} and never leaves it again",
     "forward_invariance": "never leaves that region",
 }
+_NAMES = {
+    "asymptotic_stability_roa": "asymptotic stability with a region of attraction",
+    "exponential_stability_roa": "exponential stability with a region of attraction",
+    "practical_stability": "practical stability", "forward_invariance": "forward invariance",
+}
 _SHORT = 14
+
+
+def property_text(name: str | None) -> str:
+    """A property's name for people."""
+    return _NAMES.get(name or "", name or "no property")
 
 
 def statement(view: View) -> str:
@@ -53,7 +66,7 @@ def not_claimed(view: View) -> list[str]:
              "Another plant, other parameter values, disturbances, measurement errors or delays than those listed.",
              "The rounding of the deployed inference: the claim is about exact real arithmetic on the stored weights."]
     if wanted.time == "continuous":
-        found.append("A digital implementation: the claim is about continuous time; certctl report prints the hold interval that sampling tolerates.")
+        found.append("A digital implementation: the claim is about continuous time; the report states the hold interval that sampling tolerates.")
     elif view.drawn.spec.time == "continuous":
         found.append(f"The continuous plant between samples: the claim is about the {wanted.method} map with dt = {wanted.dt} s.")
     if receipt.property == "practical_stability":
@@ -69,8 +82,15 @@ def not_claimed(view: View) -> list[str]:
 
 def obligation_rows(receipt: Receipt) -> list[tuple[str, ...]]:
     """Rows (id, kind, leaves, margin, seconds, what is shown), as text."""
-    return [(str(o["id"]), str(o["kind"]), str(o["leaves"]), "–" if o["margin"] is None else round_down(o["margin"], 3), f"{o['seconds']:.3f}",
+    return [(str(o["id"]), str(o["kind"]), str(o["leaves"]), _margin_text(o), f"{o['seconds']:.3f}",
              str(o["says"])) for o in receipt.obligations]
+
+
+def _margin_text(obligation: dict[str, object]) -> str:
+    margin = obligation["margin"]
+    if not isinstance(margin, float | int):
+        return "–"
+    return f"≥ {round_down(margin)}" if obligation["id"] == "volume" else round_down(margin, 3)
 
 
 def function_texts(view: View) -> list[tuple[str, str]]:
@@ -89,7 +109,9 @@ def parameter_rows(view: View) -> list[tuple[str, str]]:
     """Every parameter of the plant with the value, or the interval of an unknown constant, that the claim uses."""
     setting = view.drawn
     values = {**setting.spec.parameters, **setting.requirement.parameters}
-    return [(name, _interval_text(value)) for name, value in values.items()]
+    described = json.loads(view.bundle.plant)["parameters"] if view.bundle is not None else []
+    units = {item["name"]: item["unit"] for item in described}
+    return [(name, f"{_interval_text(value)} {unit_text(units.get(name, ''))}".rstrip()) for name, value in values.items()]
 
 
 def limit_rows(view: View) -> list[tuple[str, str]]:
@@ -97,14 +119,14 @@ def limit_rows(view: View) -> list[tuple[str, str]]:
     rows = []
     for signal, (low, high) in zip(view.drawn.spec.inputs, view.drawn.loop.limits, strict=True):
         ends = [("−∞" if k == 0 else "∞") if bound is None else _interval_text(bound) for k, bound in enumerate((low, high))]
-        rows.append((f"{signal.name} [{signal.unit}]", f"{ends[0]} to {ends[1]}"))
+        rows.append((_signal(signal), f"{ends[0]} to {ends[1]}"))
     return rows
 
 
 def domain_rows(view: View) -> list[tuple[str, str]]:
     """The states with units and the domain's edges."""
     setting = view.drawn
-    return [(f"{signal.name} [{signal.unit}]", f"{_number(lo)} to {_number(hi)}")
+    return [(_signal(signal), f"{_number(lo)} to {_number(hi)}")
             for signal, lo, hi in zip(setting.spec.states, setting.lo, setting.hi, strict=True)]
 
 
@@ -121,6 +143,11 @@ def _loop_text(view: View) -> str:
 def _rate_text(view: View) -> str:
     wanted, name = view.drawn.requirement, (view.receipt.region or {}).get("function")
     return f"{name}⁺ ≤ (1 − {wanted.rate})·{name} in every step" if wanted.time == "discrete" else f"d{name}/dt ≤ −{wanted.rate}·{name}"
+
+
+def _signal(signal: Signal) -> str:
+    unit = unit_text(signal.unit)
+    return f"{signal.name} [{unit}]" if unit else signal.name
 
 
 def _for_every(view: View) -> str:

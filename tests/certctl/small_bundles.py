@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from certctl.view import StageView, View
 from systems import plant_json_path
 from verifiers.bundle_writer import write_bundle
 from verifiers.kernel.bundle import open_bundle
+from verifiers.kernel.check import Receipt
 from verifiers.kernel.plant import read_plant
 from verifiers.kernel.requirement import read_requirement
-from verifiers.kernel.setting import expected_claim
+from verifiers.kernel.setting import expected_claim, open_setting
+from verifiers.kernel.stage import quadratic
 from verifiers.kernel.strict import read_json
 
 LEVEL = "1/20"
@@ -86,3 +91,25 @@ def digest_of(path: Path) -> str:
 def sha256_of(path: Path) -> str:
     """Digest of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def tamper_level(bundle: Path, level: str) -> None:
+    """Claim a larger region than the proof shows, as a forger would."""
+    path = bundle / "certificate.json"
+    statement = json.loads(path.read_text(encoding="utf-8"))
+    statement["predicate"]["claim"]["region"]["level"] = level
+    next(o for o in statement["predicate"]["obligations"] if o["id"] == "local")["proof"]["level"] = level
+    path.write_text(json.dumps(statement), encoding="utf-8")
+
+
+def four_states(folder: Path) -> View:
+    """A cart-pole under a linear controller with a candidate ellipsoid, as if the kernel had accepted it: for drawing only."""
+    text = ('property = "asymptotic_stability_roa"\nplant = "cartpole"\ncontroller = "controller.onnx"\ntime = "continuous"\n'
+            '[domain]\nlo = ["-1", "-1", "-3", "-3"]\nhi = ["1", "1", "3", "3"]\n[region]\nmin_volume = "1/1000"\n')
+    wanted = read_requirement(text.encode(), "cart")
+    setting = open_setting(wanted, plant_json_path("cartpole").read_bytes(), linear_controller((1.0, -40.0, 2.0, -12.0)))
+    eye = [[Fraction(int(i == j)) for j in range(4)] for i in range(4)]
+    stage = StageView("local", "P", Fraction(1, 4), quadratic(eye, [Fraction(0)] * 4).graph)
+    receipt = Receipt("ACCEPTED", None, None, "for drawing", "cart", wanted.property, "L2",
+                      {"function": "P", "level": "1/4", "volume_lower_bound": 0.3}, bundle_digest="0" * 64)
+    return View(folder, receipt, None, wanted, setting, (stage,))
