@@ -26,7 +26,7 @@ from verifiers.region.attraction import Refuted, Undecided, Work
 from verifiers.region.nonvacuity import prove_nonvacuity
 from verifiers.region.sampling import FloatLoop, float_function
 from verifiers.smt import counterexample as cex
-from verifiers.smt.branch_and_bound import Progress, workers
+from verifiers.smt.branch_and_bound import Progress, process_pool
 from verifiers.smt.resume import Saved
 
 ATTRACTION = ("asymptotic_stability_roa", "exponential_stability_roa")
@@ -97,7 +97,7 @@ def default_bundle(path: Path) -> Path:
     return path.parent / (path.name.removesuffix(".toml").removesuffix(".requirement") + ".cert")
 
 
-def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0, workers_count: int | None = None, resume: bool = False,
+def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0, workers: int | None = None, resume: bool = False,
            force: bool = False, progress: Callable[[Progress], None] | None = None, executor: Executor | None = None, seed: int = 0) -> Verdict:
     """Falsify, prove, write the bundle, and let the kernel decide.
 
@@ -107,7 +107,7 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
         The requirement file and the bundle to write (:func:`default_bundle` by default; replaced only with ``force``).
     budget : float
         Seconds for the search.
-    workers_count : int or None
+    workers : int or None
         Processes; both cores by default.  ``executor`` takes another ``concurrent.futures`` executor instead.
     resume : bool
         Go on with the search that an interrupted or expired run of the same question left beside the bundle.
@@ -134,7 +134,7 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
             raise Refusal(Code.BAD_REQUIREMENT, str(out), "this bundle exists; use --force to replace it")
         setting = question.setting()
         loop = FloatLoop(setting.loop.field, setting.requirement.time)
-        with workers(workers_count if executor is None else 1) as pool:
+        with process_pool(workers if executor is None else 1) as pool:
             work = Work(setting, loop, began + budget, executor or pool, progress, seed)
             work.saved = Saved(out.with_name(out.name + ".search"), hashlib.sha256(
                 b"\0".join([question.data, question.plant, question.controller or b"", question.lyapunov or b""])).hexdigest(), resume)

@@ -90,11 +90,12 @@ class Work:
         self.files[f"proof/{name}.tree"] = data
         return reference(f"proof/{name}.tree", data)
 
-    def run(self, stage: Stage, goal: Goal, name: str, depth: int) -> Outcome:
-        """Search a stage's tree within the budget."""
+    def run(self, stage: Stage, goal: Goal, name: str, depth: int, shallow: tuple[float, int] | None = None) -> Outcome:
+        """Search a stage's tree within the budget; ``shallow = (v, d)`` gives boxes of values above v up at depth d already."""
         done = self.saved.load(name, stage) if self.saved is not None else None
         keep = (lambda groups: self.saved.store(name, stage, groups)) if self.saved is not None else None
-        out = search(stage, goal, executor=self.executor, budget=self.left, depth=depth, phase=name, progress=self.progress, done=done, keep=keep)
+        out = search(stage, goal, executor=self.executor, budget=self.left, depth=depth, shallow=shallow, phase=name, progress=self.progress,
+                     done=done, keep=keep)
         self.boxes += out.boxes
         if out.interrupted:
             raise Undecided(Code.INTERRUPTED, name, f"interrupted after {out.boxes} boxes; run again with --resume")
@@ -125,7 +126,7 @@ def prove_attraction(work: Work) -> None:
     function = float_function(setting.functions["V"].network, work.loop, setting.rate)  # type: ignore[arg-type]
     samples, low, top = levels(work, function)
     _inner_quadratic(work, function, samples, low, top, origin, linear)
-    _network_shell(work, top)
+    _network_shell(work, low, top)
 
 
 def levels(work: Work, function: FloatFunction) -> tuple[cex.Samples, float, float]:
@@ -214,7 +215,7 @@ def _prove_quadratic(work: Work, p: Floats, level: Fraction, origin: tuple[Fract
     if work.where is None:
         return False
     local = quad.local_proof(setting.loop.field, setting.requirement.time, candidate, work.where, (setting.lo, setting.hi), setting.rate,
-                             1.05 * math.sqrt(float(level)), linear)
+                             level, linear)
     if local is None:
         return False
     source = Source(candidate.matrix, candidate.origin, None)
@@ -307,19 +308,20 @@ def _own_region(work: Work, p: Floats, level: float, linear: bool) -> None:
     raise Undecided(Code.NO_PROOF_FOUND, "shell-1", "no level of the quadratic could be proved; name a Lyapunov function or shrink [domain]")
 
 
-def _network_shell(work: Work, top: float) -> None:
+def _network_shell(work: Work, low: float, top: float) -> None:
     """The named function's shell at the level demanded, or at the largest that goes through."""
     setting, n = work.setting, len(work.setting.lo)
     wanted = setting.requirement.level
     source = setting.functions["V"]
     if wanted is not None:
         stage = make_stage(setting, source, wanted, None)
-        out = work.run(stage, Goal("attraction"), "shell-2", 20 * n)
+        out = work.run(stage, Goal("attraction"), f"shell-{len(setting.stages)}", 26 * n, (stage.function.thresholds(
+            Fraction(low + 0.25 * (float(wanted) - low)))[0], 22 * n))
         if out.stuck_lo.size:
             _explain_stuck(work, stage, out)
         level, tree = wanted, out.tree
     else:
-        level, stage, tree = _largest(work, source, top)
+        level, stage, tree = _largest(work, source, low, top)
     work.obligations.append({"id": f"shell-{len(setting.stages)}", "proof": {
         "kind": "box_tree", "function": "V", "level": text(level), "tree": work.tree(f"shell-{len(setting.stages)}", tree)}})
     setting.stages.append(("V", level))
@@ -341,7 +343,7 @@ def _explain_stuck(work: Work, stage: Stage, out: Outcome) -> None:
     raise Undecided(Code.NO_PROOF_FOUND, work.states(x), f"{len(middle)} boxes stay undecided, the worst near {work.states(x)}; lower the level", x)
 
 
-def _largest(work: Work, source: Source, top: float) -> tuple[Fraction, Stage, bytes]:
+def _largest(work: Work, source: Source, low: float, top: float) -> tuple[Fraction, Stage, bytes]:
     """Grow the tree at a level just below the lowest violation found; boxes that stay undecided push the level below their values."""
     setting, n = work.setting, len(work.setting.lo)
     if not math.isfinite(top):
@@ -349,7 +351,8 @@ def _largest(work: Work, source: Source, top: float) -> tuple[Fraction, Stage, b
     for share in (1e-4, 1e-3, 1e-2, 0.05, 0.2, 0.5):
         level = _below(source, top, share)
         stage = make_stage(setting, source, level, None)
-        out = work.run(stage, Goal("attraction"), f"shell-{len(setting.stages)}", 14 * n)
+        parting = Fraction(low + 0.25 * (top - low))
+        out = work.run(stage, Goal("attraction"), f"shell-{len(setting.stages)}", 26 * n, (stage.function.thresholds(parting)[0], 14 * n))
         if not out.stuck_lo.size:
             return level, stage, out.tree
         lowest = float(stage.value(stage.function, out.stuck_lo, out.stuck_hi)[0].min())

@@ -8,6 +8,7 @@ linearisation, which bridges the many octaves of stiff loops.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -153,26 +154,26 @@ def violations(loop: FloatLoop, p: Floats, origin: Floats, level: float, rate: F
 
 
 def local_proof(field: Graph, time: str, quadratic: Quadratic, where: Enclosure, domain: tuple[tuple[Fraction, ...], tuple[Fraction, ...]],
-                rate: Fraction, start: float, linear: bool) -> Local | None:
-    """The largest neighbourhood, a power of four times ``start`` in y, on which the kernel's local test passes."""
+                rate: Fraction, level: Fraction, linear: bool) -> Local | None:
+    """The largest level, of those a power of 16 below ``level``, for which the kernel's local test passes."""
     n = len(quadratic.origin)
     m = product(transpose(quadratic.frame), product(quadratic.matrix, quadratic.frame))
     widest = max(float(v) for v in np.diag(np.linalg.inv(_floats(tuple(map(tuple, m))))))
     distance = where.distance(quadratic.origin, quadratic.matrix)
+    start = Fraction((math.sqrt(level) + 2 * float(distance)) * math.sqrt(widest) * (1 + 4e-6))
     for steps in range(30):
-        half = Fraction(start) / 4**steps
-        half = Fraction(int(half * 2**120)) / 2**120
+        half = Fraction(int(start / 4**steps * 2**120)) / 2**120
         root = half * Fraction(int(1e6 / widest**0.5 * (1 - 1e-6))) / 10**6 - 2 * distance
         if not root > 0:
             return None
-        level = Fraction(int(root * root * 2**200)) / 2**200
+        found = Fraction(int(root * root * 2**200)) / 2**200
         reach = (half,) * n
-        if not level > 0:
+        if not found > 0:
             return None
         try:
             with np.errstate(all="ignore"):
-                check_local(field, time, quadratic.matrix, quadratic.origin, quadratic.frame, reach, level, rate, where, domain, linear)
-            return Local("lmi" if linear else "jacobian_lmi", reach, level)
+                check_local(field, time, quadratic.matrix, quadratic.origin, quadratic.frame, reach, found, rate, where, domain, linear)
+            return Local("lmi" if linear else "jacobian_lmi", reach, found)
         except Refusal:
             continue
     return None

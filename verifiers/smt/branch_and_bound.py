@@ -46,11 +46,19 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a worker needs: the stage, the goal, the depth limit of a box and the least relative share of a box's volume."""
+    """What a worker needs: the stage, the goal, the depth limit of a box, and a lower one for boxes of values above a bound."""
 
     stage: Stage
     goal: Goal
     depth: int
+    shallow: tuple[float, int] | None = None
+
+    def given_up(self, depth: Floats, v_lo: Floats) -> Bools:
+        """True (B,) where a box is too deep to be split again."""
+        deep = depth >= self.depth
+        if self.shallow is not None:
+            deep |= (v_lo > self.shallow[0]) & (depth >= self.shallow[1])
+        return np.asarray(deep)
 
 
 @dataclass(eq=False)
@@ -72,7 +80,7 @@ class Outcome:
 
 
 @contextmanager
-def workers(count: int | None) -> Iterator[Executor | None]:
+def process_pool(count: int | None) -> Iterator[Executor | None]:
     """An executor of ``count`` processes (both cores by default), or None for one: then the search stays in this process."""
     import os
 
@@ -91,8 +99,8 @@ def workers(count: int | None) -> Iterator[Executor | None]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def decide(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> tuple[np.ndarray, np.ndarray, Floats]:
-    """Decide boxes (B, n): tag of a leaf or UNDECIDED (B,), coordinate to split (B,), bound of the decrease (B,)."""
+def decide(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> tuple[np.ndarray, np.ndarray, Floats, Floats]:
+    """Decide boxes (B, n); each (B,): tag of a leaf or UNDECIDED, coordinate to split, bound of the decrease, lower bound of the value."""
     boxes = lo.shape[0]
     tag = np.full(boxes, UNDECIDED, dtype=np.uint8)
     found = stage.evaluate(lo, hi)
@@ -108,7 +116,7 @@ def decide(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> tuple[np.ndarray
     if maybe.size:
         good = _decreasing(stage, goal, lo[maybe], hi[maybe], _pick(found, maybe))
         tag[maybe[good]] = DECREASE
-    return tag, _split(stage, lo, hi, found), found.decrease
+    return tag, _split(stage, lo, hi, found), found.decrease, found.v_lo
 
 
 def _pick(found: Evaluation, at: np.ndarray) -> Evaluation:
@@ -179,9 +187,9 @@ def grow(task: Task, lo: Floats, hi: Floats, depth: Floats, deadline: float = ma
             out.finished = False
             break
         parts = [decide(task.stage, task.goal, lo[k:k + BATCH], hi[k:k + BATCH]) for k in range(0, lo.shape[0], BATCH)]
-        tag, split, bound = (np.concatenate([p[i] for p in parts]) for i in range(3))
+        tag, split, bound, v_lo = (np.concatenate([p[i] for p in parts]) for i in range(4))
         out.boxes += lo.shape[0]
-        given_up = (tag == UNDECIDED) & (depth >= task.depth)
+        given_up = (tag == UNDECIDED) & task.given_up(depth, v_lo)
         if given_up.any():
             stuck_lo.append(lo[given_up])
             stuck_hi.append(hi[given_up])
@@ -256,6 +264,7 @@ def _merge(a: Outcome, b: Outcome) -> Outcome:
 
 
 def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget: float = math.inf, depth: int | None = None,
+           shallow: tuple[float, int] | None = None,
            phase: str = "shell", progress: Callable[[Progress], None] | None = None, done: dict[int, tuple[list[bytes], Outcome]] | None = None,
            keep: Callable[[dict[int, tuple[list[bytes], Outcome]]], None] | None = None) -> Outcome:
     """Grow the tree of a stage.
@@ -270,6 +279,8 @@ def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget
         Seconds; when they are spent the outcome is unfinished.
     depth : int or None
         Boxes deeper than this are given up as stuck (default 26 per coordinate).
+    shallow : (float, int) or None
+        Boxes whose value lies above the bound are given up at this depth already.
     progress : callable or None
         Receives :class:`Progress` about twice a second.
     done, keep
@@ -283,7 +294,7 @@ def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget
     began = time.monotonic()
     deadline = began + budget
     n = stage.lo.shape[0]
-    task = Task(stage, goal, depth if depth is not None else 26 * n)
+    task = Task(stage, goal, depth if depth is not None else 26 * n, shallow)
     lo, hi, level = stage.lo[None], stage.hi[None], np.zeros(1)
     with np.errstate(all="ignore"):
         tags, splits, out, (lo, hi, level) = grow(task, lo, hi, level, deadline, most=PARALLEL_FROM)
