@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from verifiers.bundle_writer import write_bundle
+from verifiers.kernel.bundle import forbid_pickle, read_file
 from verifiers.kernel.check import Receipt, check
 from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.bundle import forbid_pickle, read_file
 from verifiers.kernel.local import Enclosure
 from verifiers.kernel.requirement import Requirement, read_requirement, requirement_name
 from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, plant_bytes, read_function

@@ -64,7 +64,7 @@ def verify(
         from certctl import verify as prove
 
         with progress_on_stderr() as progress:
-            verdict = prove(requirement, bundle, budget=budget, workers_count=workers, resume=resume, force=force, progress=progress)
+            verdict = prove(requirement, bundle, budget=budget, workers=workers, resume=resume, force=force, progress=progress)
         return from_verdict(verdict, requirement)
 
     return _finish(_guard(work, requirement, "verify"), chosen)

@@ -155,7 +155,7 @@ def test_verify_hands_its_options_to_the_prover(certctl, folder, monkeypatch):
     code, out, _ = certctl("verify", folder / "loop.requirement.toml", "-o", folder / "b.cert", "--budget", "7", "--workers", "2", "--resume")
     assert code == 0 and PROVED.fullmatch(ends(out)) and "search=1.2s" in ends(out)
     assert (seen["requirement"], seen["out"]) == (folder / "loop.requirement.toml", folder / "b.cert")
-    assert (seen["budget"], seen["workers_count"], seen["resume"], seen["force"]) == (7.0, 2, True, False)
+    assert (seen["budget"], seen["workers"], seen["resume"], seen["force"]) == (7.0, 2, True, False)
 
 
 @pytest.mark.parametrize(("outcome", "code", "exit_"), [

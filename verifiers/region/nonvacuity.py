@@ -17,11 +17,11 @@ VOLUME_CELLS = {1: 1 << 14, 2: 1 << 10, 3: 1 << 7, 4: 1 << 5}
 
 def prove_nonvacuity(work: Work) -> None:
     """Add the obligations ``contains``, ``radius`` and ``volume`` to the work."""
-    setting, r, stage = work.setting, work.setting.requirement, work.stage
+    r, stage = work.setting.requirement, work.stage
     if stage is None or work.region is None:
         return
     ellipsoid = stage.contained
-    lo, hi = work.box
+    lo, _ = work.box
     if r.contains is not None:
         if ellipsoid:
             _add(work, "contains", {"kind": "evaluation"})
