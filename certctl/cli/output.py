@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from decimal import ROUND_FLOOR, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any
@@ -129,10 +129,17 @@ def vector_text(values: Iterable[Any]) -> str:
 
 
 def box_text(box: Mapping[str, Any]) -> str:
-    """A tiny box as centre and half-width per coordinate."""
-    pairs = zip(box["lo"], box["hi"], strict=True)
-    parts = [f"{(lo + hi) / 2 + 0.0:.6g} ± {(hi - lo) / 2:.1e}" if hi > lo else f"{lo + 0.0:.6g}" for lo, hi in pairs]
-    return "[" + ", ".join(parts) + "]"
+    """A tiny box as centre and half-width per coordinate, see :func:`spread_text`."""
+    return "[" + ", ".join(spread_text(lo, hi) for lo, hi in zip(box["lo"], box["hi"], strict=True)) + "]"
+
+
+def spread_text(lo: float, hi: float) -> str:
+    """An interval as ``centre ± half-width`` with few digits; the half-width is rounded up, so that the interval printed holds [lo, hi]."""
+    centre = f"{(lo + hi) / 2 + 0.0:.12g}"
+    half = max(Fraction(hi) - Fraction(centre), Fraction(centre) - Fraction(lo))
+    if half <= 0:
+        return centre
+    return f"{centre} ± {Context(prec=2, rounding=ROUND_CEILING).divide(Decimal(half.numerator), Decimal(half.denominator)):.1e}"
 
 
 def _sha(digest: str | None) -> str | None:

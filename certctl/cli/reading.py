@@ -65,7 +65,8 @@ def report(
     from certctl.report.page import write_report
 
     view = _opened(bundle, requirement)
-    written = write_report(view, page, own_requirement=requirement)
+    # Without a bundle there is no folder to write into, only the kernel's word.
+    written = write_report(view, page, own_requirement=requirement) if page.parent.is_dir() else []
     result = from_receipt(view.receipt, bundle)
     if chosen is OutputFormat.json:
         dump({**to_json(result), "files": [str(path) for path in written]})

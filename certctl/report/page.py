@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from certctl import __version__, plot
-from certctl.cli.output import last_line
+from certctl.cli.output import last_line, spread_text
 from certctl.report import words
 from certctl.report.hold import Hold, hold_interval
 from certctl.result import from_receipt
@@ -100,7 +100,7 @@ def _context_sections(view: View) -> list[tuple[str, str]]:
     parts = [("Domain", _pairs(words.domain_rows(view)))]
     if view.receipt.equilibrium is not None:
         box = view.receipt.equilibrium
-        rows = [(signal.name, f"{(lo + hi) / 2 + 0.0:.12g} ± {(hi - lo) / 2:.1e}" if lo < hi else f"{lo + 0.0:.12g} exactly")
+        rows = [(signal.name, spread_text(lo, hi) if lo < hi else f"{spread_text(lo, hi)} (a point)")
                 for signal, lo, hi in zip(view.drawn.spec.states, box["lo"], box["hi"], strict=True)]
         parts.append(("Equilibrium (exactly one, proved)", _pairs(rows)))
     parts.append(("Parameters", _pairs(words.parameter_rows(view))))

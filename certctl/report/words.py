@@ -13,8 +13,8 @@ from verifiers.kernel.graph import Interval
 from verifiers.kernel.plant import Signal
 
 _ENDS = {
-    "asymptotic_stability_roa": "stays in the domain and converges to the equilibrium at {box}",
-    "exponential_stability_roa": "stays in the domain and converges to the equilibrium at {box}, with {rate}",
+    "asymptotic_stability_roa": "stays in the domain and converges to the equilibrium near {box}",
+    "exponential_stability_roa": "stays in the domain and converges to the equilibrium near {box}, with {rate}",
     "practical_stability": "stays in the domain, reaches the target {target} and never leaves it again",
     "forward_invariance": "never leaves that region",
 }
@@ -158,9 +158,7 @@ def _for_every(view: View) -> str:
 def _box_text(box: dict[str, list[float]] | None) -> str:
     if box is None:
         return "the box of the requirement"
-    pairs = zip(box["lo"], box["hi"], strict=True)
-    parts = [f"{(lo + hi) / 2 + 0.0:.6g} ± {(hi - lo) / 2:.1e}" if hi > lo else f"{lo + 0.0:.6g}" for lo, hi in pairs]
-    return f"({', '.join(parts)})"
+    return "(" + ", ".join(f"{(lo + hi) / 2 + 0.0:.6g}" for lo, hi in zip(box["lo"], box["hi"], strict=True)) + ")"
 
 
 def _corners_text(lo: tuple[Fraction, ...], hi: tuple[Fraction, ...]) -> str:

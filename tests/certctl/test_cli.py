@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from verifiers.kernel.codes import Code, Refusal
 from verifiers.prove import Verdict
 from verifiers.smt.branch_and_bound import Progress
 
+TRUE_VERIFY = door.verify
 FORMATS_TO_COME = ("junit", "sarif", "github", "markdown")
 
 
@@ -155,6 +157,7 @@ def test_verify_hands_its_options_to_the_prover(certctl, folder, monkeypatch):
     code, out, _ = certctl("verify", folder / "loop.requirement.toml", "-o", folder / "b.cert", "--budget", "7", "--workers", "2", "--resume")
     assert code == 0 and PROVED.fullmatch(ends(out)) and "search=1.2s" in ends(out)
     assert (seen["requirement"], seen["out"]) == (folder / "loop.requirement.toml", folder / "b.cert")
+    assert set(seen) - {"requirement", "out"} <= set(inspect.signature(TRUE_VERIFY).parameters)
     assert (seen["budget"], seen["workers"], seen["resume"], seen["force"]) == (7.0, 2, True, False)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certctl.cli.output import clean, exact_level, last_line, round_down
+from certctl.cli.output import clean, exact_level, last_line, round_down, spread_text
 from certctl.cli.progress import line_of, progress_on_stderr
 from certctl.result import Result, from_receipt, from_verdict, to_json
 from verifiers.kernel.check import Receipt
@@ -85,6 +85,13 @@ def test_a_lower_bound_is_never_rounded_up(value):
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
 def test_a_bound_that_says_nothing_is_zero(value):
     assert round_down(value) == "0"
+
+
+@given(st.floats(min_value=-1e6, max_value=1e6), st.floats(min_value=0, max_value=1e-3))
+def test_a_printed_box_holds_the_proved_one(lo, width):
+    hi = lo + width
+    centre, _, half = spread_text(lo, hi).partition(" ± ")
+    assert Fraction(centre) - Fraction(half or 0) <= Fraction(lo) and Fraction(hi) <= Fraction(centre) + Fraction(half or 0)
 
 
 @given(st.fractions())

@@ -118,7 +118,7 @@ def test_an_embedded_question_is_said_to_be_one(bundle, requirement):
 def test_the_statement_of_each_property_is_its_own(bundle):
     view = open_view(bundle)
     asymptotic = statement(view)
-    assert "converges to the equilibrium at (0, 0)" in asymptotic and "{P ≤ 0.05}" in asymptotic and "at least 0.1404" in asymptotic
+    assert "converges to the equilibrium near (0, 0)" in asymptotic and "{P ≤ 0.05}" in asymptotic and "at least 0.1404" in asymptotic
     invariance = statement(replace(view, receipt=replace(view.receipt, property="forward_invariance")))
     assert "converges" not in invariance and "never leaves that region" in invariance
 
@@ -163,6 +163,13 @@ def test_the_commands_end_with_the_kernels_verdict(bundle, capsys, command):
     assert run([command, str(bundle), "--output-format", "json"]) == 1
     data = json.loads(capsys.readouterr().out)
     assert data["outcome"] == "REFUSED" and data["region"] is None
+
+
+def test_a_missing_bundle_gets_no_page(tmp_path, capsys):
+    from certctl.cli.main import run
+
+    assert run(["report", str(tmp_path / "absent.cert")]) == 2
+    assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith("ERROR absent - code=MISSING_FILE") and not list(tmp_path.iterdir())
 
 
 def test_show_lists_obligations_with_margins_assumptions_and_digests(bundle, capsys):
