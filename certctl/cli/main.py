@@ -66,7 +66,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # Whoever read stdout is gone: say nothing more, also not at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.ERROR)
-    except (Exception, SystemExit) as error:
+    except SystemExit:
+        # Typer's way to say that whoever read stdout is gone.
+        logging.getLogger("certctl").debug("the command exited", exc_info=True)
+        return int(ExitCode.ERROR)
+    except Exception as error:
         logging.getLogger("certctl").debug("the command failed", exc_info=True)
         if says := sentence(error):
             say(f"certctl: {says}")
