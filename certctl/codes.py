@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from enum import Enum
 
+from certctl.explanations import PARAGRAPHS
 from verifiers.kernel.codes import Code
 
 
@@ -70,4 +71,4 @@ def explain(name: str) -> str:
     if code is None:
         near = get_close_matches(wanted, names(), n=3, cutoff=0.5)
         raise KeyError(f"there is no code {name!r}" + (f"; did you mean {', '.join(near)}?" if near else "; `certctl explain` lists all codes"))
-    return code.paragraph
+    return code.paragraph if isinstance(code, OwnCode) else PARAGRAPHS[code]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 import certctl.doctor as doctor
 from certctl.cli.main import run
 from certctl.codes import OwnCode, explain, names
+from certctl.explanations import PARAGRAPHS
 from certctl.plants import plant_data, plant_names
 from verifiers.kernel.codes import Code
 
@@ -18,7 +20,13 @@ from verifiers.kernel.codes import Code
 @pytest.mark.parametrize("name", names())
 def test_every_code_has_a_paragraph_that_ends(name):
     text = explain(name)
-    assert len(text) > 60 and text.endswith(".")
+    assert len(text) > 60 and text.endswith(".") and "  " not in text
+    assert len(re.findall(r"[.;,:](?: |$)", text)) >= 2, "it says what the code means and what to try"
+
+
+def test_the_paragraphs_are_those_of_the_kernels_codes_and_all_differ():
+    assert list(PARAGRAPHS) == list(Code)
+    assert len({explain(name) for name in names()}) == len(names())
 
 
 def test_own_codes_do_not_shadow_those_of_the_kernel():

@@ -1,4 +1,4 @@
-"""Refusal codes: every way in which the kernel says no, one paragraph each."""
+"""Refusal codes: every way in which the kernel says no.  What each means and what to try stands in certctl/explanations.py."""
 
 from __future__ import annotations
 
@@ -26,130 +26,79 @@ class Code(Enum):
         1 refused, 2 input or internal error, 3 declined, 4 refused because bytes are not the bytes that were certified.
     ending : Ending
         How a check with this code ends (integrity failures are refusals).
-    paragraph : str
-        What the code means and what to try.
     """
 
     # the input cannot be understood
-    BAD_NUMBER = _ERROR, ('A number is not an exact decimal or fraction string, or is too long. Write "0.15" or "3/20" as a string, without '
-        'exponent, sign tricks, NaN or infinity.')
-    BAD_SHAPE = _ERROR, ("A list, vector or matrix has another length than the plant's states or inputs demand. Compare it with the order and "
-        "number of states that `certctl systems NAME` prints.")
-    BAD_REQUIREMENT = _ERROR, ("The requirement has an unknown key, a value of the wrong type, contradicts itself, demands nothing, or is not "
-        "UTF-8 TOML. Correct the key that the message names; the README lists all keys.")
-    BAD_PARAMETER = _ERROR, ("A parameter is not one of the plant's, or its value is outside what the plant allows. `certctl systems NAME` prints "
-        "the parameters, their units and their defaults.")
-    BAD_PLANT = _ERROR, ("plant.json is not a well-formed certctl-plant/1 description: a missing field, an argument that refers forward, or sizes "
-        "that do not fit. Export it again with `certctl export`.")
-    BAD_ONNX = _ERROR, ("The ONNX file cannot be read as a controller or function of static shape with one input and one output. Export it again "
-        "with a plain graph, static shapes, no external data and no initializer that is also an input.")
-    BAD_WEIGHTS = _ERROR, ("A weight is NaN or infinite, so the network computes nothing definite. Look for a training run that diverged and "
-        "export a checkpoint with finite weights.")
-    BAD_GRAPH = _ERROR, ("Controller, plant or function do not fit together: sizes differ, a node has no valid arguments, or there are too many "
-        "nodes. Compare the numbers of inputs and outputs with the plant's states and inputs.")
-    UNKNOWN_OPERATOR = _ERROR, ("The model uses an operator outside the allow-list, which the kernel has no proved enclosure for. Rewrite the "
-        "layer with operators that the message lists, or export without training-only nodes.")
-    FORBIDDEN_FORMAT = _ERROR, ("The file is a pickle or a container that may hold one (.pkl, .pt, .pth, .joblib, .npy objects): reading it could "
-        "run code. Export the controller as ONNX; nothing else is read.")
-    MISSING_FILE = _ERROR, ("A file or folder that is named does not exist or cannot be read. Check the path; paths in a requirement are relative "
-        "to the requirement's own folder.")
-    EQUILIBRIUM_OUTSIDE_DOMAIN = _ERROR, ("The equilibrium that the requirement (or the plant) names is not in the interior of [domain]. Enlarge "
-        "or shift [domain], or correct [equilibrium].")
-    INTERNAL = _ERROR, ("The program met a state that it does not expect, which is a defect in certctl and never a verdict. Please report it with "
-        "the command and the bundle; nothing has been proved.")
+    BAD_NUMBER = _ERROR
+    BAD_SHAPE = _ERROR
+    BAD_REQUIREMENT = _ERROR
+    BAD_PARAMETER = _ERROR
+    BAD_PLANT = _ERROR
+    BAD_ONNX = _ERROR
+    BAD_WEIGHTS = _ERROR
+    BAD_GRAPH = _ERROR
+    UNKNOWN_OPERATOR = _ERROR
+    FORBIDDEN_FORMAT = _ERROR
+    MISSING_FILE = _ERROR
+    EQUILIBRIUM_OUTSIDE_DOMAIN = _ERROR
+    INTERNAL = _ERROR
 
     # the bytes are not the bytes that were certified
-    DIGEST_MISMATCH = _INTEGRITY, ("A file's sha256 differs from the one that certificate.json lists, so the proof is about other bytes. Restore "
-        "the file, or run `certctl verify` again for the new one.")
-    CONTROLLER_MISMATCH = _INTEGRITY, ("The controller that you deploy is not the one in the bundle. A changed weight needs a new proof: run "
-        "`certctl verify` again, or deploy the certified file.")
-    PLANT_MISMATCH = _INTEGRITY, ("The plant in the bundle is not the plant that the requirement names (the copy shipped with certctl, or your "
-        "file and its sha256). Verify again with the plant you mean.")
-    REQUIREMENT_MISMATCH = _INTEGRITY, ("The requirement given differs from the one embedded in the bundle, so the proof answers another question. "
-        "Verify again with the present requirement.")
-    UNLISTED_FILE = _INTEGRITY, ("The bundle's folder holds a file that certificate.json does not list, so nobody has vouched for it. Remove it, "
-        "or write the bundle again; only check.json, report.html and figures may lie beside.")
-    UNSAFE_PATH = _INTEGRITY, ("A path inside a bundle is absolute, climbs out with `..`, holds control characters, or is a link or another "
-        "special file. A bundle holds regular files with plain names only; write it again.")
+    DIGEST_MISMATCH = _INTEGRITY
+    CONTROLLER_MISMATCH = _INTEGRITY
+    PLANT_MISMATCH = _INTEGRITY
+    REQUIREMENT_MISMATCH = _INTEGRITY
+    UNLISTED_FILE = _INTEGRITY
+    UNSAFE_PATH = _INTEGRITY
 
     # the proof does not show what is required
-    MALFORMED_CERTIFICATE = _REFUSED, ("certificate.json has an unknown, missing, duplicate or wrongly typed field, or is not strict UTF-8 JSON. "
-        "It is not something certctl wrote; run `certctl verify` again.")
-    CLAIM_MISMATCH = _REFUSED, ("The certificate claims something else than the requirement demands: property, time, dt, method, parameters, "
-        "domain, level or rate differ. Verify again with this requirement.")
-    MISSING_OBLIGATION = _REFUSED, ("The property needs an obligation for which the certificate brings no proof. A claim with a hole is no claim; "
-        "run `certctl verify` again and let it finish.")
-    UNEXPECTED_OBLIGATION = _REFUSED, ("The certificate brings a proof for something that the property does not ask, or brings one twice. The "
-        "kernel derives the obligations itself; write the bundle again.")
-    EQUILIBRIUM_NOT_PROVED = _REFUSED, ("The interval Newton test does not map the given box into its interior, so existence of exactly one "
-        "equilibrium there is not shown. Try another enclosure box, or look whether the Jacobian is singular.")
-    EQUILIBRIUM_ELSEWHERE = _REFUSED, ("The closed loop settles farther from the required equilibrium than [equilibrium] tolerance allows. Train "
-        "away the offset, or raise the tolerance if such an offset is acceptable.")
-    NOT_DEFINITE = _REFUSED, ("A matrix that must be positive definite (or an interval matrix, all of it) is not proved so. Solve again with a "
-        "larger strict margin, or shrink the neighbourhood over which the Jacobian is enclosed.")
-    LOCAL_DECREASE = _REFUSED, ("Near the equilibrium the quadratic function is not proved to decrease for every Jacobian in the enclosure. Try a "
-        "smaller neighbourhood or another P; an unstable linearisation cannot be helped.")
-    DECREASE = _REFUSED, ("On some leaf of the shell the Lyapunov function is not proved to decrease strictly. Refine the tree there, or lower the "
-        "level; `certctl falsify` looks for a true violation.")
-    CHAIN = _REFUSED, ("The inner edge of a shell is not proved to lie inside the region of the stage within, so a hole is left where nothing is "
-        "known. Add a stage between, or let the inner level grow.")
-    CONTAINMENT = _REFUSED, ("The level set is not proved to stay clear of the domain's boundary, so trajectories may leave where nothing is "
-        "proved. Lower the level or enlarge [domain].")
-    IMAGE = _REFUSED, ("A next state from the region is not proved to stay in the domain (discrete time). Lower the level, enlarge [domain], or "
-        "shorten dt.")
-    TREE_INCOMPLETE = _REFUSED, ("A proof tree ends before every branch has a leaf, so part of the domain is not covered. The file is truncated or "
-        "the search was cut off; verify again.")
-    TREE_TRAILING = _REFUSED, ("A proof tree has bytes left after its last leaf, which mean nothing and may hide something. Write the bundle "
-        "again.")
-    LEAF_NOT_OUTSIDE = _REFUSED, ("A leaf says that its box lies outside the set in question, but the enclosure of the function does not show it. "
-        "Split the leaf, or prove the decrease on it.")
-    LEAF_NOT_INSIDE = _REFUSED, ("A leaf says that its box lies inside the set in question, but the enclosure of the function does not show it. "
-        "Split the leaf, or count it as not inside.")
-    NOT_CONTAINED = _REFUSED, ("The box `[region] contains` is not proved to lie in the certified region. Demand a smaller box, or raise the level "
-        "if the decrease allows it.")
-    VOLUME_TOO_SMALL = _REFUSED, ("The certified lower bound of the region's volume is below `[region] min_volume`. Refine the volume tree, raise "
-        "the level, or ask for less.")
-    RADIUS_TOO_SMALL = _REFUSED, ("The ball (or box) of `[region] min_radius` around the equilibrium is not proved to lie in the region. Raise the "
-        "level, or ask for less.")
-    EMPTY_REGION = _REFUSED, ("The region claimed is empty or only the equilibrium, so the claim says nothing. Choose a level above the function's "
-        "value at the equilibrium.")
-    COMMAND_EXCEEDS_LIMIT = _REFUSED, ("With `saturation = \"forbid\"` the controller's command is not proved to stay within the plant's input "
-        "limits on the region. Lower the gain or level, or use \"clip\".")
-    TARGET_NOT_CONTAINED = _REFUSED, ("The set in which trajectories end is not proved to lie inside [target]. Enlarge the target, or lower the "
-        "inner level.")
-    UNSAFE_SET = _REFUSED, ("The certified region is not proved to lie inside the box [safe], which must never be left. Lower the level, or "
-        "enlarge the box if that is honest.")
-    RATE = _REFUSED, ("Decrease is shown, but not with the exponential rate that [decrease] demands, or the function has no quadratic bounds. Ask "
-        "for a smaller rate, or for asymptotic stability.")
-    NOT_PROVED = _REFUSED, ("An obligation's proof was read and does not show the obligation; the message says by how much. Search again with a "
-        "larger budget or another method.")
-    EVIDENCE_TOO_LOW = _REFUSED, ("The evidence is below `[evidence] minimum`: for example a solver's word (L1) where a re-checked proof (L2) is "
-        "required. Produce the stronger evidence, or lower the minimum knowingly.")
+    MALFORMED_CERTIFICATE = _REFUSED
+    CLAIM_MISMATCH = _REFUSED
+    MISSING_OBLIGATION = _REFUSED
+    UNEXPECTED_OBLIGATION = _REFUSED
+    EQUILIBRIUM_NOT_PROVED = _REFUSED
+    EQUILIBRIUM_ELSEWHERE = _REFUSED
+    NOT_DEFINITE = _REFUSED
+    LOCAL_DECREASE = _REFUSED
+    DECREASE = _REFUSED
+    CHAIN = _REFUSED
+    CONTAINMENT = _REFUSED
+    IMAGE = _REFUSED
+    TREE_INCOMPLETE = _REFUSED
+    TREE_TRAILING = _REFUSED
+    LEAF_NOT_OUTSIDE = _REFUSED
+    LEAF_NOT_INSIDE = _REFUSED
+    NOT_CONTAINED = _REFUSED
+    VOLUME_TOO_SMALL = _REFUSED
+    RADIUS_TOO_SMALL = _REFUSED
+    EMPTY_REGION = _REFUSED
+    COMMAND_EXCEEDS_LIMIT = _REFUSED
+    TARGET_NOT_CONTAINED = _REFUSED
+    UNSAFE_SET = _REFUSED
+    RATE = _REFUSED
+    NOT_PROVED = _REFUSED
+    EVIDENCE_TOO_LOW = _REFUSED
 
     # the prover has an exact witness against the claim
-    UNSTABLE_EQUILIBRIUM = _REFUSED, ("The linearisation at the equilibrium is proved to have an unstable eigenvalue, so no region of attraction "
-        "exists. Train again; no proof budget can help.")
-    NO_EQUILIBRIUM = _REFUSED, ("It is proved that the closed loop has no equilibrium within the tolerance around the required one. Correct the "
-        "controller's offset, or the requirement.")
-    COUNTEREXAMPLE = _REFUSED, ("A state is known, and was replayed exactly, at which the claim is false. The message gives the state; train "
-        "against it, or lower the level below it.")
+    UNSTABLE_EQUILIBRIUM = _REFUSED
+    NO_EQUILIBRIUM = _REFUSED
+    COUNTEREXAMPLE = _REFUSED
 
     # neither proved nor refuted
-    UNSUPPORTED = _DECLINED, ("The question is well formed, but this kernel has no rule for it. The message names the part; another property, "
-        "method or controller form may be supported.")
-    TOO_LARGE = _DECLINED, ("A file, number, nesting or count is over the kernel's cap, which keeps checking bounded. Split the proof, or use a "
-        "smaller network; nothing is said about the claim itself.")
-    BUDGET = _DECLINED, ("The time budget ran out before every box was decided. Continue with `--resume`, or raise `--budget`; a lower level often "
-        "ends much sooner.")
-    INTERRUPTED = _DECLINED, ("The run was stopped by the user or the system before it ended. The search is kept: continue with `--resume`; "
-        "nothing has been proved yet.")
-    NO_PROOF_FOUND = _DECLINED, ("No counterexample was found and no proof either. Try a lower level, another method or degree in [prover], a "
-        "larger budget, or a smoother controller.")
-    PART_MISSING = _DECLINED, ("A proof was checked in parts and at least one part's receipt is absent, so nothing follows. Run every part i of n "
-        "and join them.")
+    UNSUPPORTED = _DECLINED
+    TOO_LARGE = _DECLINED
+    BUDGET = _DECLINED
+    INTERRUPTED = _DECLINED
+    NO_PROOF_FOUND = _DECLINED
+    PART_MISSING = _DECLINED
 
-    def __init__(self, exit_code: int, paragraph: str) -> None:
-        self.exit_code, self.paragraph = exit_code, paragraph
+    def __new__(cls, exit_code: int) -> Code:
+        code = object.__new__(cls)
+        code._value_ = (len(cls.__members__), exit_code)  # many codes share an exit code; equal values would make them aliases
+        return code
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
         self.ending = Ending.REFUSED if exit_code == _INTEGRITY else Ending(exit_code)
 
 
