@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from verifiers.kernel.bundle import Bundle, open_bundle
+from verifiers.kernel.bundle import Bundle, open_bundle, read_file
 from verifiers.kernel.check import Receipt, check
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Floats, Graph
 from verifiers.kernel.rational import parse, parse_matrix, parse_vector
-from verifiers.kernel.requirement import Requirement, read_requirement
-from verifiers.kernel.setting import Setting, open_setting, read_function
+from verifiers.kernel.requirement import Requirement, read_requirement, requirement_name
+from verifiers.kernel.setting import Setting, open_setting, plant_bytes, read_function
 from verifiers.kernel.stage import quadratic
 from verifiers.load.floats import evaluate
 
@@ -145,6 +145,26 @@ def open_view(bundle: str | Path | View, requirement: str | Path | None = None) 
     if receipt.bundle_digest is not None and receipt.bundle_digest != opened.digest:
         raise Refusal(Code.DIGEST_MISMATCH, str(path), "the bundle changed while it was read; open it again")
     return View(path, receipt, opened, wanted, setting, stages)
+
+
+def open_question(requirement: str | Path) -> View:
+    """Open a requirement that has no bundle, for example to draw a counterexample: loop, domain and the named function at the demanded level.
+
+    Raises
+    ------
+    Refusal
+        When the requirement or a file that it names cannot be read.
+    """
+    path = Path(requirement)
+    name = requirement_name(path)
+    wanted = read_requirement(read_file(path, str(path)), name)
+    controller = None if wanted.controller is None else read_file((path.parent / wanted.controller).resolve(), wanted.controller)
+    setting = open_setting(wanted, plant_bytes(wanted, path.parent), controller)
+    receipt = Receipt("DECLINED", Code.NO_PROOF_FOUND.name, str(path), "no bundle was checked", name, wanted.property)
+    if wanted.lyapunov is None or wanted.level is None:
+        return View(path, receipt, None, wanted, setting)
+    graph = read_function(read_file((path.parent / wanted.lyapunov).resolve(), wanted.lyapunov), len(setting.lo), wanted.lyapunov)
+    return View(path, receipt, None, wanted, setting, (StageView("demanded", "V", wanted.level, graph),))
 
 
 def _stages(bundle: Bundle, n: int) -> list[StageView]:

@@ -68,7 +68,8 @@ def save(page: Any, path: str | Path, bundle: View) -> Path:
     import matplotlib
 
     path = Path(path)
-    digest = f"bundle sha256:{bundle.receipt.bundle_digest}; kernel: {bundle.receipt.outcome}"
+    receipt = bundle.receipt
+    digest = f"bundle sha256:{receipt.bundle_digest}; kernel: {receipt.outcome}" if receipt.bundle_digest else "no bundle was checked"
     kind = path.suffix.lower().lstrip(".")
     metadata: dict[str, Any] = {
         "png": {"Title": "certctl", "Description": digest, "Software": "certctl"},

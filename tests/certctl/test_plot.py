@@ -11,7 +11,7 @@ from small_bundles import linear_controller, prove, swap_controller, tamper_leve
 
 from certctl import plot
 from certctl.plot import palette
-from certctl.view import open_view
+from certctl.view import open_question, open_view
 from verifiers.kernel.codes import Refusal
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -105,6 +105,18 @@ def test_a_trajectory_that_leaves_is_cut_and_not_followed_to_infinity(view):
 def test_counterexamples_are_red(ax):
     plot.counterexamples(ax, [1.0, 2.0], paths=[[[1.0, 2.0], [2.0, 3.0]]])
     assert colours(ax) >= {palette.COUNTEREXAMPLE} and palette.CERTIFIED not in colours(ax)
+
+
+def test_a_question_without_a_bundle_is_drawn_and_nothing_in_it_is_certified(cases, tmp_path):
+    for name in ("controller.onnx", "lyapunov.onnx"):
+        shutil.copy(cases / "roa" / "van_seed0" / name, tmp_path / name)
+    path = tmp_path / "van.requirement.toml"
+    path.write_text('property = "asymptotic_stability_roa"\nplant = "van_der_pol"\ncontroller = "controller.onnx"\n'
+                    'time = "continuous"\nlyapunov = "lyapunov.onnx"\n[domain]\nlo = ["-4.8", "-10.8"]\nhi = ["4.8", "10.8"]\n'
+                    '[region]\nlevel = "0.99"\n', encoding="utf-8")
+    page = plot.figure(open_question(path), counterexample={"x": [1.0, 2.0], "trajectory": None})
+    drawn = colours(page.axes[0])
+    assert palette.CERTIFIED not in drawn and {palette.CANDIDATE, palette.COUNTEREXAMPLE} <= drawn
 
 
 def test_a_saved_figure_carries_the_digest_of_its_bundle_and_no_date(view, tmp_path):
