@@ -21,6 +21,7 @@ from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.local import Enclosure
 from verifiers.kernel.requirement import Requirement, read_requirement, requirement_name
 from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, plant_bytes, read_function
+from verifiers.memory import keep_freed_memory
 from verifiers.region import attraction, equilibrium, invariance
 from verifiers.region.attraction import Refuted, Undecided, Work
 from verifiers.region.nonvacuity import prove_nonvacuity
@@ -117,6 +118,7 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
     Verdict
         Never raises for bad input.  ``PROVED`` only when :func:`verifiers.kernel.check.check` accepted the written bundle.
     """
+    keep_freed_memory()
     path = Path(requirement)
     out = Path(out) if out is not None else default_bundle(path)
     began = time.monotonic()
@@ -186,8 +188,8 @@ def falsify(requirement: Path, *, budget: float = 60.0, seed: int = 0) -> Verdic
     except Undecided as no:
         return Verdict("UNKNOWN", no.code.name, no.at, no.message, name, kind, search_s=round(time.monotonic() - began, 3))
     except Refusal as no:
-        return Verdict("UNKNOWN" if no.code.exit_code == 3 else "ERROR" if no.code.exit_code == 2 else "REFUSED", no.code.name, no.at, no.message, name,
-                       kind, search_s=round(time.monotonic() - began, 3))
+        outcome = {2: "ERROR", 3: "UNKNOWN"}.get(no.code.exit_code, "REFUSED")
+        return Verdict(outcome, no.code.name, no.at, no.message, name, kind, search_s=round(time.monotonic() - began, 3))
     return Verdict("UNKNOWN", Code.NO_PROOF_FOUND.name, name, "no counterexample was found; run verify to look for a proof", name, kind,
                    search_s=round(time.monotonic() - began, 3))
 

@@ -26,8 +26,8 @@ from verifiers.kernel.stage import Evaluation, Stage
 from verifiers.kernel.tree import DECREASE, INNER, LEAF, OUTSIDE
 
 BATCH = 1024
-GROUP = 96
-PARALLEL_FROM = 768
+GROUP = 320
+PARALLEL_FROM = 2048
 UNDECIDED = 255
 STUCK = LEAF + 127  # no leaf of the kernel: a box given up at the depth limit, to be turned into OUTSIDE or into a failure
 
@@ -297,7 +297,7 @@ def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget
     task = Task(stage, goal, depth if depth is not None else 26 * n, shallow)
     lo, hi, level = stage.lo[None], stage.hi[None], np.zeros(1)
     with np.errstate(all="ignore"):
-        tags, splits, out, (lo, hi, level) = grow(task, lo, hi, level, deadline, most=PARALLEL_FROM)
+        tags, splits, out, (lo, hi, level) = grow(task, lo, hi, level, deadline, most=PARALLEL_FROM if executor is not None else 16 * BATCH)
     if out.finished:
         out.tree, out.seconds = pack(tags, splits)[0], time.monotonic() - began
         return out
