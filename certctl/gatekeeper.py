@@ -91,13 +91,13 @@ def gate(paths: Sequence[str | Path] = (), policy: str | Path | None = None, *, 
     digest = policy_digest(plan.files, plan.root)
     if pinned is not None and pinned.removeprefix("sha256:").lower() != digest:
         changed = error("policy", "POLICY_CHANGED", str(chosen or plan.root), f"the policy digest is {digest}, pinned is {pinned}", "REFUSED")
-        return GateReport((changed,), chosen and str(chosen), digest)
+        return GateReport((changed,), _or_none(chosen), digest)
     results = []
     for entry in plan.entries:
         if progress is not None:
             progress(name_of(entry.requirement))
         results.append(_judge(entry, plan.policy))
-    return GateReport((*results, *plan.refusals), chosen and str(chosen), digest)
+    return GateReport((*results, *plan.refusals), _or_none(chosen), digest)
 
 
 def _policy_in(folders: Sequence[Path]) -> Path | None:
@@ -140,9 +140,9 @@ def _judge(entry: Entry, policy: Policy) -> Result:
     from verifiers.kernel.check import check
 
     own = Result("ERROR", name_of(entry.requirement), property=stated_property(entry.requirement), bundle=str(entry.bundle),
-                 controller=entry.controller and str(entry.controller))
+                 controller=_or_none(entry.controller))
     try:
-        own = replace(own, controller_sha256=entry.controller and _sha256(entry.controller))
+        own = replace(own, controller_sha256=None if entry.controller is None else _sha256(entry.controller))
     except OSError:
         return replace(own, code="MISSING_FILE", at=str(entry.controller), message=f"the controller {entry.controller} cannot be read")
     if not entry.bundle.is_dir():
@@ -199,6 +199,10 @@ def _named_by(requirements: Iterable[Path]) -> set[str]:
             continue
         found |= {_same(path) for path in (named.controller, named.lyapunov) if path is not None}
     return found
+
+
+def _or_none(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _same(path: Path) -> str:

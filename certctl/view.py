@@ -89,7 +89,7 @@ class View:
         """The middle (n,) of the proved enclosure; without one, the point that the requirement or the plant names."""
         box, setting = self.receipt.equilibrium, self.drawn
         if box is not None:
-            return (np.array(box["lo"]) + np.array(box["hi"])) / 2
+            return np.asarray((np.array(box["lo"]) + np.array(box["hi"])) / 2)
         named = setting.requirement.equilibrium if setting.requirement.equilibrium is not None else setting.spec.equilibrium_x
         return np.array(list(map(float, named)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from certctl.cli.output import say
 
 if TYPE_CHECKING:
-    from verifiers.prove import Progress
+    from verifiers.smt.branch_and_bound import Progress
 
 EVERY_S = 10.0
 Report = Callable[["Progress"], None]
@@ -50,11 +50,12 @@ def _lines(clock: Callable[[], float]) -> Report:
 @contextmanager
 def _bar() -> Iterator[Report]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.fields[phase]:<12}", markup=False), BarColumn(bar_width=24), TextColumn("{task.percentage:5.1f} %"),
                TextColumn("{task.fields[rest]}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=1.0, phase="starting", rest="")
 
         def report(progress: Progress) -> None:

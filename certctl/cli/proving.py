@@ -143,7 +143,7 @@ def gate(
         if chosen is OutputFormat.text:
             typer.echo(last_line(result))
     if not codes:
-        where = ", ".join(str(path) for path in paths or ["."])
+        where = ", ".join(str(path) for path in paths or [Path()])
         nothing = error("gate", "NOTHING_TO_CHECK", where, f"no requirement, policy entry or controller was found under {where}", "REFUSED")
         say(nothing.message)
         if chosen is OutputFormat.text:

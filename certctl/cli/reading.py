@@ -193,7 +193,7 @@ def _describe(plant: dict[str, Any], brief: bool) -> None:
 
     listed: Callable[[str], str] = lambda key: ", ".join(signal_text(item) for item in plant[key]) or "none"  # noqa: E731
     typer.echo(clean(f"{plant['name']}  ({plant['time']} time)"))
-    rows = [("  states", listed("states")), ("  inputs", ", ".join(limit_text(item) for item in plant["inputs"]) or "none"),
+    rows: list[tuple[str, object]] = [("  states", listed("states")), ("  inputs", ", ".join(limit_text(item) for item in plant["inputs"]) or "none"),
             ("  parameters", ", ".join(f"{item['name']} = {value_text(item['value'])}" for item in plant["parameters"]) or "none")]
     if not brief:
         domain, rest = plant["domain"], plant["equilibrium"]

@@ -71,15 +71,15 @@ def save(page: Any, path: str | Path, bundle: View) -> Path:
     receipt = bundle.receipt
     digest = f"bundle sha256:{receipt.bundle_digest}; kernel: {receipt.outcome}" if receipt.bundle_digest else "no bundle was checked"
     kind = path.suffix.lower().lstrip(".")
-    metadata: dict[str, Any] = {
+    known: dict[str, dict[str, Any]] = {
         "png": {"Title": "certctl", "Description": digest, "Software": "certctl"},
         "pdf": {"Title": "certctl", "Subject": digest, "Keywords": digest, "Creator": "certctl", "CreationDate": None, "ModDate": None},
         "svg": {"Title": "certctl", "Description": digest, "Date": None, "Creator": "certctl"},
-    }.get(kind, {})
-    if not metadata:
+    }
+    if kind not in known:
         raise ValueError(f"{path.name}: a figure is saved as .png, .pdf or .svg")
     with matplotlib.rc_context(palette.RC):
-        page.savefig(path, metadata=metadata)
+        page.savefig(path, metadata=known[kind])
     return path
 
 

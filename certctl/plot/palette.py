@@ -15,7 +15,7 @@ CERTIFIED = GREEN
 CERTIFIED_FILL = 0.32
 TRAJECTORY, COUNTEREXAMPLE, CANDIDATE, DOMAIN, DEMANDED, TARGET = BLUE, VERMILION, GREY, BLACK, ORANGE, PURPLE
 
-RC: dict[str, Any] = {
+RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.labelsize": 9, "axes.titlesize": 9, "legend.fontsize": 8, "xtick.labelsize": 8,
     "ytick.labelsize": 8, "axes.linewidth": 0.8, "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 0.8,
     "legend.frameon": False, "pdf.fonttype": 42, "svg.hashsalt": "certctl", "savefig.dpi": 200, "figure.dpi": 100,

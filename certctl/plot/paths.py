@@ -116,4 +116,4 @@ def _runge_kutta(field: Graph, x: Floats, h: float) -> Floats:
 def _thinned(path: Floats, most: int = 1500) -> Floats:
     if path.shape[0] <= most:
         return path
-    return path[np.unique(np.linspace(0, path.shape[0] - 1, most).astype(int))]
+    return np.asarray(path[np.unique(np.linspace(0, path.shape[0] - 1, most).astype(int))])
