@@ -1,0 +1,222 @@
+"""The published cart-pole network can be proved by box trees in core-hours that this sample projects."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+
+from benchmarks import pairs
+from benchmarks.harness import Check, Report, Table, clock
+from verifiers.kernel.graph import Floats
+from verifiers.kernel.properties import Goal, check_shell
+from verifiers.kernel.stage import Stage
+from verifiers.smt.branch_and_bound import BATCH, UNDECIDED, Outcome, Task, decide, grow, pack, process_pool, search
+
+CLAIM = "The published cart-pole network can be proved by box trees in core-hours that this sample projects"
+NAME = "cartpole_seed1"
+INNER = Fraction("0.0075")
+GOAL = Goal("attraction")
+PUBLISHED_S = 76_443.0
+"""Published seconds of alpha-beta-CROWN on an RTX 5090; dReal did not end."""
+NOTES = (
+    "Shell of the network alone, from V = 0.0075 (where it begins to decrease) to V = 0.95; what lies inside V = 0.0075 is not part of this benchmark.",
+    "The search is grown from the domain until more boxes than the frontier's number are open; these boxes are the population. A simple random sample of "
+    "them without replacement is worked off: every box down to its last leaf, with certctl's own tests. Where a subtree's wave grows wider than the "
+    "cap, a random part of the wave goes on with correspondingly larger weight, so that the expected weighted count stays the subtree's true count "
+    "(Chen 1992 [1]). Subtrees that were never thinned are complete.",
+    "Standard errors: that of the mean of a simple random sample, with the correction for a finite population. The weighted counts of thinned subtrees are "
+    "unbiased, so their spread is part of it. Subtree sizes have a long tail, so the true error may be larger than a normal interval suggests.",
+    "The number of sampled boxes follows from the time of a first batch, which is not part of the estimate.",
+    "A leaf that the search accepts is one that the kernel accepts, but only a whole tree is a proof: this is a projection, not a proof.",
+    "The published figure is quoted: another machine, the shell from 0.0068.",
+    "[1] P. C. Chen, Heuristic sampling: a method for predicting the performance of tree searching programs, SIAM J. Computing 21 (1992) 295-315.",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The sample: frontier boxes, sampled boxes a batch, cap of a wave, seconds in all, depth limit, seed."""
+
+    frontier: int = 4000
+    batch: int = 24
+    width: int = 256
+    seconds: float = 300.0
+    depth: int = 104
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """Weighted counts of sampled subtrees, each (roots,): boxes, stuck leaves, their volume, and whether the subtree was thinned; boxes evaluated."""
+
+    boxes: Floats
+    stuck: Floats
+    stuck_volume: Floats
+    thinned: np.ndarray
+    evaluated: int
+
+
+def cartpole_stage(pair: pairs.Pair) -> Stage:
+    """The network's shell of the cart-pole, from the inner level to the published one."""
+    setting = pair.setting()
+    function = setting.functions["V"].function(None, (), True)
+    half = pair.box
+    return Stage(setting.loop.field, "continuous", function, Fraction(pair.level), -half, half, -half, half, ((function, INNER),))
+
+
+def probe(task: Task, lo: Floats, hi: Floats, depth: Floats, width: int, rng: np.random.Generator) -> Probe:
+    r"""Size the subtrees of boxes (roots, n), all in one wave.
+
+    .. math:: \mathrm E \sum_k w_k \lvert S_k \rvert = N
+
+    for each root, where :math:`S_k` is what is kept of wave k, :math:`w_k` its weight and N the number of nodes of the subtree: a wave wider than
+    ``width`` is cut to a uniform random part of that size, and its weight grows by the inverse of the share kept.
+
+    Parameters
+    ----------
+    task : Task
+        Stage, goal and depth limit.
+    lo, hi : (roots, n) arrays
+        The boxes.
+    depth : (roots,) array
+        Their depths.
+    width : int
+        Widest wave of one subtree.
+    rng : Generator
+        Chooses what is kept.
+    """
+    roots = lo.shape[0]
+    root, weight = np.arange(roots), np.ones(roots)
+    boxes, stuck, stuck_volume = np.zeros(roots), np.zeros(roots), np.zeros(roots)
+    thinned, evaluated = np.zeros(roots, dtype=bool), 0
+    while lo.shape[0]:
+        parts = [decide(task.stage, task.goal, lo[k:k + BATCH], hi[k:k + BATCH]) for k in range(0, lo.shape[0], BATCH)]
+        tag, split, _, v_lo = (np.concatenate([p[i] for p in parts]) for i in range(4))
+        evaluated += lo.shape[0]
+        boxes += np.bincount(root, weight[root], roots)
+        given_up = (tag == UNDECIDED) & task.given_up(depth, v_lo)
+        stuck += np.bincount(root[given_up], weight[root[given_up]], roots)
+        stuck_volume += np.bincount(root[given_up], (weight[root] * np.prod(hi - lo, axis=1))[given_up], roots)
+        at = np.flatnonzero((tag == UNDECIDED) & ~given_up)
+        at = np.repeat(at, 2)
+        upper = np.arange(at.size) % 2 == 1
+        keep = _thin(root[at], roots, width, rng)
+        counts, kept = np.bincount(root[at], minlength=roots), np.bincount(root[at[keep]], minlength=roots)
+        thinned |= kept < counts
+        weight = weight * counts / np.maximum(kept, 1)
+        at, upper = at[keep], upper[keep]
+        axis, row = split[at], np.arange(at.size)
+        middle = 0.5 * lo[at, axis] + 0.5 * hi[at, axis]
+        low, high = lo[at], hi[at]
+        low[row[upper], axis[upper]] = middle[upper]
+        high[row[~upper], axis[~upper]] = middle[~upper]
+        lo, hi, depth, root = low, high, depth[at] + 1, root[at]
+    return Probe(boxes, stuck, stuck_volume, thinned, evaluated)
+
+
+def _thin(root: np.ndarray, roots: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices kept, in order: all of each root's boxes where there are at most ``width``, a random ``width`` of them elsewhere."""
+    shuffled = rng.permutation(root.size)
+    order = shuffled[np.argsort(root[shuffled], kind="stable")]
+    counts = np.bincount(root, minlength=roots)
+    rank = np.arange(root.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(order[rank < width])
+
+
+def total_and_error(values: Floats, population: int) -> tuple[float, float]:
+    """Estimate of the population's total from a simple random sample without replacement, and its standard error."""
+    m = values.size
+    if m < 2:
+        return float(values.sum()) * population / max(m, 1), math.inf
+    return population * float(values.mean()), population * float(values.std(ddof=1)) * math.sqrt(max(0.0, 1 - m / population) / m)
+
+
+def run(settings: Settings | None = None) -> Report:
+    """Sample the search, and project boxes and core-hours with standard errors."""
+    s = settings or Settings()
+    stage = cartpole_stage(pairs.read_pair(NAME))
+    task, rng = Task(stage, GOAL, s.depth), np.random.default_rng(s.seed)
+    with np.errstate(all="ignore"):
+        _, _, out, (lo, hi, depth) = grow(task, stage.lo[None], stage.hi[None], np.zeros(1), most=s.frontier)
+        order, began = rng.permutation(lo.shape[0]), monotonic()
+
+        def some(at: np.ndarray) -> Probe:
+            return probe(task, lo[at], hi[at], depth[at], s.width, rng)
+
+        some(order[:s.batch])
+        count = max(1, int((s.seconds - (monotonic() - began)) / (monotonic() - began)))
+        order = rng.permutation(lo.shape[0])
+        batches = [order[k:k + s.batch] for k in range(0, min(count * s.batch, order.size), s.batch)]
+        with clock() as spent:
+            found = [some(at) for at in batches]
+    size, stuck, thinned = (np.concatenate([getattr(p, name) for p in found]) for name in ("boxes", "stuck", "thinned"))
+    evaluated, population = sum(p.evaluated for p in found), lo.shape[0]
+    boxes, error = total_and_error(size, population)
+    speed = evaluated / spent.cpu
+    lost, lost_error = total_and_error(np.concatenate([p.stuck_volume for p in found]), population)
+    whole = float(np.prod(stage.hi - stage.lo))
+    open_share = float(np.prod(hi - lo, axis=1).sum()) / whole
+    hours, hours_error = (boxes + out.boxes) / speed / 3600, error / speed / 3600
+    rows = (
+        ("frontier: boxes that follow the first waves", population, None), ("boxes evaluated above the frontier", out.boxes, None),
+        ("share of the domain's volume decided above the frontier", 1 - open_share, None),
+        ("sampled frontier boxes", size.size, None), ("of these worked off completely", int((~thinned).sum()), None),
+        ("of these thinned", int(thinned.sum()), None), ("boxes evaluated in the sample", evaluated, None), ("largest subtree, boxes", float(size.max()), None),
+        ("boxes in all, projected", boxes + out.boxes, error), ("stuck leaves in the sample, weighted", float(stuck.sum()), None),
+        ("share of the volume decided, projected", 1 - lost / whole, lost_error / whole),
+        ("boxes a second and core (CPU seconds)", speed, None), ("core-hours in all, projected", hours, hours_error),
+        ("hours on an RTX 5090, published", PUBLISHED_S / 3600, None), ("ratio published hours / core-hours", PUBLISHED_S / 3600 / hours, None),
+        ("wall s of the sample", spent.wall, None), ("CPU s of the sample", spent.cpu, None))
+    checks = (Check("no leaf of the sample stays undecided at the depth limit", not stuck.any()),
+              Check("the relative standard error of the projection is below one half", error < 0.5 * boxes))
+    return Report(CLAIM, checks, (Table(f"Sample, one process, seed {s.seed}, waves capped at {s.width} boxes a subtree", ("figure", "value", "standard error"),
+                                        rows),), NOTES)
+
+
+def _subtree(stage: Stage, seconds: float) -> Outcome:
+    return search(stage, GOAL, budget=seconds)
+
+
+def run_whole(folder: Path, hours: float, settings: Settings | None = None, workers: int = 2) -> Report:
+    """Run the real search for ``hours``: every finished subtree is kept in ``folder``, and a later run goes on there.
+
+    When all are there, the tree is put together and shown to the kernel's rules for leaves.
+    """
+    s = settings or Settings()
+    stage = cartpole_stage(pairs.read_pair(NAME))
+    folder.mkdir(parents=True, exist_ok=True)
+    with np.errstate(all="ignore"):
+        tags, splits, _, (lo, hi, depth) = grow(Task(stage, GOAL, s.depth), stage.lo[None], stage.hi[None], np.zeros(1), most=s.frontier)
+    files = [folder / f"{s.frontier}-{k:06d}.tree" for k in range(lo.shape[0])]
+    deadline, stuck, boxes = monotonic() + hours * 3600, 0, 0
+    waiting = [int(k) for k in np.random.default_rng(s.seed).permutation(lo.shape[0]) if not files[k].exists()]
+    with clock() as spent, process_pool(max(2, workers)) as pool:
+        pending: dict[Future[Outcome], int] = {}
+        while pool is not None and (waiting or pending) and monotonic() < deadline:
+            while waiting and len(pending) < 2 * workers:
+                k = waiting.pop()
+                pending[pool.submit(_subtree, replace(stage, lo=lo[k], hi=hi[k]), deadline - monotonic())] = k
+            for future in wait(pending, timeout=1.0, return_when=FIRST_COMPLETED).done:
+                k, found = pending.pop(future), future.result()
+                stuck, boxes = stuck + len(found.stuck_lo), boxes + found.boxes
+                if found.finished and not found.stuck_lo.size:
+                    aside = files[k].with_suffix(".tmp")
+                    aside.write_bytes(found.tree)
+                    aside.replace(files[k])
+    have = sum(path.exists() for path in files)
+    rows = [("frontier boxes", len(files), None), ("of these proved so far", have, None), ("boxes given up as stuck in this run", stuck, None),
+            ("boxes evaluated in this run", boxes, None), ("wall s of this run", spent.wall, None), ("CPU s of this run", spent.cpu, None)]
+    complete = have == len(files)
+    if complete:
+        tree = pack(tags, splits, [path.read_bytes() for path in files])[0]
+        with clock() as check, np.errstate(all="ignore"):
+            leaves, worst = check_shell(stage, GOAL, tree, "cartpole")
+        rows += [("leaves accepted by the kernel's rules", leaves, None), ("largest bound of the decrease", worst, None), ("check CPU s", check.cpu, None)]
+    return Report(CLAIM, (Check("every frontier box is proved, and the kernel's rules accept the whole tree", complete or None),),
+                  (Table("The search itself", ("figure", "value", "standard error"), tuple(rows)),), NOTES)
