@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ def progress_on_stderr(clock: Callable[[], float] = time.monotonic) -> Iterator[
 def line_of(progress: Progress) -> str:
     """One line: phase, share of the domain proved, worst margin, open boxes, time spent and left."""
     left = "" if progress.seconds_left is None else f", about {_clock(progress.seconds_left)} left"
-    return (f"{progress.phase}: {100 * progress.share:.1f} % proved, worst margin {progress.worst:.3g}, "
+    return (f"{progress.phase}: {100 * progress.share:.1f} % proved, worst margin {_margin(progress.worst)}, "
             f"{progress.open_boxes} boxes open, {_clock(progress.seconds)} spent{left}")
 
 
@@ -60,10 +61,14 @@ def _bar() -> Iterator[Report]:
 
         def report(progress: Progress) -> None:
             left = "" if progress.seconds_left is None else f", {_clock(progress.seconds_left)} left"
-            rest = f"margin {progress.worst:.3g}, {progress.open_boxes} open{left}"
+            rest = f"margin {_margin(progress.worst)}, {progress.open_boxes} open{left}"
             bar.update(task, completed=progress.share, phase=progress.phase, rest=rest)
 
         yield report
+
+
+def _margin(worst: float) -> str:
+    return f"{worst:.3g}" if math.isfinite(worst) else "–"
 
 
 def _clock(seconds: float) -> str:

@@ -111,3 +111,4 @@ def test_progress_is_one_line_per_ten_seconds_where_stderr_is_no_terminal(capsys
 def test_a_progress_line_says_share_margin_boxes_and_time():
     text = line_of(Progress("shell-1", 0.5, -0.125, 42, 61.0, 3700.0))
     assert text == "shell-1: 50.0 % proved, worst margin -0.125, 42 boxes open, 1:01 spent, about 1:01:40 left"
+    assert line_of(Progress("local", 0.0, float("-inf"), 1, 0.0, None)) == "local: 0.0 % proved, worst margin –, 1 boxes open, 0:00 spent"
