@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import NoReturn
@@ -25,15 +26,9 @@ def _capped(node: Node, q: Fraction, power: int = 1) -> Fraction:
     return q
 
 
-def _quotient(node: Node, a: Fraction, b: Fraction) -> Fraction:
-    if b == 0:
-        _unsupported(node, "division by zero at this point")
-    return a / b
-
-
-_BINARY: dict[str, Callable[[Node, Fraction, Fraction], Fraction]] = {
-    "add": lambda node, a, b: a + b, "sub": lambda node, a, b: a - b, "mul": lambda node, a, b: a * b, "div": _quotient,
-    "min": lambda node, a, b: min(a, b), "max": lambda node, a, b: max(a, b)}
+_BINARY: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "min": min, "max": max}
+_LINEAR = frozenset({"input", "affine", "add", "sub", "neg", "take", "concat"})
 
 
 class ExactReading:
@@ -73,7 +68,9 @@ class ExactReading:
 
     def binary(self, node: Node, a: list[Fraction], b: list[Fraction]) -> list[Fraction]:
         """An elementwise operation."""
-        return [_capped(node, _BINARY[node.op](node, p, q)) for p, q in zip(a, b, strict=True)]
+        if node.op == "div" and not all(b):
+            _unsupported(node, "division by zero at this point")
+        return [_capped(node, _BINARY[node.op](p, q)) for p, q in zip(a, b, strict=True)]
 
     def take(self, node: Node, x: list[Fraction]) -> list[Fraction]:
         """A selection."""
@@ -110,47 +107,15 @@ def evaluate_exact(graph: Graph, *inputs: Sequence[Fraction]) -> tuple[Fraction,
     return tuple(read(graph, ExactReading(), [[Fraction(v) for v in x] for x in inputs])[0])
 
 
-Form = tuple[Fraction, ...]  # (c, a_1, ..., a_n) stands for c + a.x
-
-
-class _AffineReading:
-    """A reading whose values are lists of affine forms of the input; whatever leaves that class raises."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def const(self, node: Node) -> list[Form]:
-        return [(c,) + (Fraction(0),) * self.size for c in ExactReading().const(node)]
-
-    def affine(self, node: Node, x: list[Form]) -> list[Form]:
-        columns = [ExactReading().affine(node, list(column)) for column in zip(*x, strict=True)]
-        bias = node.data.rational()[1]  # each column got the bias, only the constant's column may keep it
-        return [(row[0], *(a - c for a in row[1:])) for row, c in zip(zip(*columns, strict=True), bias, strict=True)]
-
-    def unary(self, node: Node, x: list[Form]) -> list[Form]:
-        if node.op != "neg":
-            _unsupported(node, "is not affine")
-        return [tuple(-a for a in form) for form in x]
-
-    def binary(self, node: Node, a: list[Form], b: list[Form]) -> list[Form]:
-        return [self._combine(node, p, q) for p, q in zip(a, b, strict=True)]
-
-    def _combine(self, node: Node, p: Form, q: Form) -> Form:
-        if node.op in ("add", "sub"):
-            pairs = list(zip(p, q, strict=True))
-        elif node.op == "mul" and not any(p[1:]):
-            pairs = [(a, p[0]) for a in q]
-        elif node.op in ("mul", "div") and not any(q[1:]):
-            pairs = [(a, q[0]) for a in p]
-        else:
-            _unsupported(node, "is not affine")
-        return tuple(_capped(node, _BINARY[node.op](node, a, b)) for a, b in pairs)
-
-    def take(self, node: Node, x: list[Form]) -> list[Form]:
-        return [x[i] for i in node.data]
-
-    def concat(self, node: Node, parts: Sequence[list[Form]]) -> list[Form]:
-        return [form for part in parts for form in part]
+def _is_affine(graph: Graph) -> bool:
+    """True when each node is an affine map of its arguments, a function of constants alone, or a product or quotient with such a function."""
+    varies: list[bool] = []  # does the node depend on the input?
+    for node in graph.nodes:
+        inner = [varies[a] for a in node.args]
+        if not (node.op in _LINEAR or not any(inner) or (node.op == "mul" and not all(inner)) or (node.op == "div" and not inner[1])):
+            return False
+        varies.append(node.op == "input" or any(inner))
+    return True
 
 
 def affine_exact(graph: Graph) -> tuple[Matrix, tuple[Fraction, ...]] | None:
@@ -164,16 +129,20 @@ def affine_exact(graph: Graph) -> tuple[Matrix, tuple[Fraction, ...]] | None:
     Returns
     -------
     tuple or None
-        ``A`` (k, n) and ``b`` (k,) exactly equal to the graph for every real x; None when the graph has other nodes than affine,
-        add, sub, neg, take, concat, known constants, and products or quotients with constants.  None says nothing about
-        the function: a disguised affine function (``relu(x) - relu(-x)``) is not recognised.
+        ``A`` (k, n) and ``b`` (k,) exactly equal to the graph for every real x; None when the graph applies other nodes than affine,
+        add, sub, neg, take, concat, and products or quotients with constants to its input, or when a constant has no manageable exact value.
+        None says nothing about the function: a disguised affine function (``relu(x) - relu(-x)``) is not recognised.
+
+    Notes
+    -----
+    Such a graph is affine on all of R^n (a divisor is a constant, found not to be zero), so its values at 0 and at the unit vectors determine it.
     """
-    if len(graph.input_sizes) != 1:
+    if len(graph.input_sizes) != 1 or not _is_affine(graph):
         return None
-    n = graph.input_sizes[0]
-    unit = [(Fraction(0), *(Fraction(int(i == j)) for j in range(n))) for i in range(n)]
+    size = graph.input_sizes[0]
     try:
-        rows = read(graph, _AffineReading(n), [unit])[0]
+        bias = evaluate_exact(graph, [Fraction(0)] * size)
+        columns = [evaluate_exact(graph, [Fraction(int(i == j)) for i in range(size)]) for j in range(size)]
     except Refusal:
         return None
-    return tuple(row[1:] for row in rows), tuple(row[0] for row in rows)
+    return tuple(tuple(column[k] - c for column in columns) for k, c in enumerate(bias)), bias
