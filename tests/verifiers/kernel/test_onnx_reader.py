@@ -118,10 +118,25 @@ def test_wrong_inputs_and_attributes(bad):
     ([node("Split", ["x", "three"], ["y", "z"], axis=0)], Code.BAD_SHAPE),
     ([node("Split", ["x"], ["y", "z"], axis=1)], Code.BAD_SHAPE),
     ([node("Unsqueeze", ["x", "large"], ["y"])], Code.BAD_SHAPE),
+    ([node("Unsqueeze", ["x", "seven"], ["y"])], Code.BAD_SHAPE),
+    ([node("Slice", ["x", "zero", "three", "far"], ["y"])], Code.BAD_SHAPE),
+    ([node("Slice", ["x", "pair", "pair", "pair"], ["y"])], Code.BAD_SHAPE),
+    ([node("Slice", ["x", "", "three"], ["y"])], Code.BAD_ONNX),
+    ([node("Slice", ["x", "none", "none"], ["y"])], Code.BAD_ONNX),
+    ([node("Split", ["x", "pair"], ["y", "z"], axis=1)], Code.BAD_SHAPE),
+    ([node("Split", ["x", "triple"], ["y", "z"], axis=1)], Code.BAD_ONNX),
+    ([node("Split", ["x", "mixed"], ["y", "z"], axis=1)], Code.BAD_SHAPE),
+    ([node("Reshape", ["x", "minus_two"], ["y"])], Code.BAD_SHAPE),
+    ([node("Reshape", ["x", "table"], ["y"])], Code.UNKNOWN_OPERATOR),
+    ([node("Reshape", ["x", "keep"], ["y"], allowzero=1)], Code.BAD_SHAPE),
+    ([node("MatMul", ["x", "double"], ["y"])], Code.BAD_SHAPE),
+    ([node("Mul", ["double", "x"], ["y"])], Code.BAD_ONNX),
 ])
 def test_forms_that_have_no_exact_or_static_meaning(nodes, code):
     tensors = [floats("half", 0.5), floats("many", [1.0, 2.5, 3.0]), floats("minus", -1.0), floats("scalar", 1.0), ints("three", [3]),
-               ints("zero", [0]), ints("large", [2**40]), ints("minus_int", [-1])]
+               ints("zero", [0]), ints("seven", range(7)), ints("far", [-5]), ints("pair", [1, 1]), ints("none", []), ints("triple", [1, 1, 1]),
+               ints("mixed", [4, -1]), ints("minus_two", [-2]), ints("table", [[1, 3]]), ints("keep", [0, -1]), floats("double", np.eye(3), "float64"),
+               ints("large", [2**40]), ints("minus_int", [-1])]
     refused(model(nodes, tensors, out=["N", 3]), code)
 
 
@@ -340,9 +355,10 @@ def test_gemm(m, k, n, trans, dtype, alpha, beta, bias, left, seed):
     agree(made, b if left else a, seed, dtype=dtype)
 
 
-def test_gemm_of_two_activations():
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gemm_of_two_activations(dtype):
     nodes = [node("Tanh", ["x"], ["t"]), node("Gemm", ["x", "t", "x"], ["y"], transB=1, alpha=0.5, beta=0.25)]
-    agree(model(nodes, shape=[2, 2], dtype="float64"), (2, 2), dtype="float64")
+    agree(model(nodes, shape=[2, 2], dtype=dtype), (2, 2), dtype=dtype)
 
 
 MATRICES = [((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((1, 3), (3, 2)), ((2, 3), (3, 2)), ((4, 2, 3), (3, 2)), ((2, 3), (4, 3, 2)),
@@ -405,8 +421,19 @@ def test_split_and_concat(shape, seed, data, opset):
 
 
 def test_split_into_unequal_parts():
-    made = model([node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2), node("Concat", ["b", "a"], ["y"], axis=1)], opset=18)
-    agree(made, (1, 3))
+    join = node("Concat", ["b", "a"], ["y"], axis=1)
+    agree(model([node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2), join], opset=18), (1, 3))
+    for opset in (13, 18):
+        agree(model([node("Split", ["x", "s"], ["a", "b"], axis=1), join], [ints("s", [2, 1])], opset=opset), (1, 3))
+
+
+def test_squeeze_of_no_axes_is_squeeze_of_all():
+    agree(model([node("Squeeze", ["x", "a"], ["y"])], [ints("a", [])], [1, 3, 1]), (1, 3, 1))
+
+
+def test_zero_is_a_size_too():
+    nodes = [node("Div", ["zero", "three"], ["n"]), node("Gather", ["x", "n"], ["y"], axis=1)]
+    agree(model(nodes, [ints("zero", [0]), ints("three", [3])]), (1, 3))
 
 
 LIMIT = st.integers(-7, 7) | st.sampled_from([2**31 - 1, 2**63 - 1, -2**31, -2**62])
@@ -536,6 +563,20 @@ def test_a_layer_is_one_affine_node_of_the_very_weights():
         np.testing.assert_array_equal(graph.nodes[1].data.weight, weight)
         np.testing.assert_array_equal(graph.nodes[1].data.bias, bias)
         assert graph.nodes[1].data.exact is None
+
+
+@pytest.mark.parametrize(("op", "size", "kinds"), [
+    ("Mul", 16, ["input", "affine"]), ("Mul", 17, ["input", "const", "mul"]),
+    ("Add", 16, ["input", "affine"]), ("Add", 17, ["input", "const", "add"])])
+def test_small_constant_factors_and_terms_are_affine(op, size, kinds):
+    made = model([node(op, ["x", "c"], ["y"])], [floats("c", np.arange(float(size)))], ["N", size])
+    assert [n.op for n in read_onnx(made.SerializeToString()).graph.nodes] == kinds
+    agree(made, (1, size))
+
+
+def test_rows_share_one_copy_of_their_weights():
+    graph = read_onnx(model([node("MatMul", ["x", "w"], ["y"])], [floats("w", np.eye(3))], [5, 3]).SerializeToString()).graph
+    assert len({id(n.data.weight) for n in graph.nodes if n.op == "affine"}) == 1
 
 
 def test_subtraction_after_a_product_is_its_bias_too():

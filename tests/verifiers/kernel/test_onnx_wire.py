@@ -220,7 +220,8 @@ def test_fields_of_the_model_that_are_unknown_or_twice(extra):
     graph(nodes=(NODES[0] + field(4, "Relu"), NODES[1])), graph(nodes=(NODES[0] + field(8, "v2"), NODES[1])),
     graph(nodes=(NODES[0], NODES[1] + field(5, message((1, "alpha"), (2, 1.0), (20, 1))))),
     graph(tensors=(WEIGHT + field(8, "v"), BIAS)), graph(tensors=(WEIGHT + field(2, 1), BIAS)), graph(tensors=(WEIGHT + field(*raw(1.0, 2.0)), BIAS)),
-    graph(tensors=(WEIGHT, WEIGHT, BIAS)), graph(tensors=(WEIGHT, BIAS, tensor("t", [2, 1], raw(0.5, -2.0)))),
+    graph(tensors=(WEIGHT, WEIGHT, BIAS)), graph(tensors=(WEIGHT, BIAS, tensor("", [1], raw(1.0)))),
+    graph(tensors=(WEIGHT, BIAS, tensor("t", [2, 1], raw(0.5, -2.0)))),
     graph(inputs=(INPUT + field(1, "x"),)), graph(inputs=(value("x", "N", 2) + field(2, b""),)), graph(inputs=(value("", "N", 2),)),
     graph(inputs=(value("x\u202e", "N", 2),)), graph(inputs=(value("x\x1b[2J", "N", 2),)), graph(inputs=(message((1, b"\xff\xfe")),)),
     graph(inputs=(message((1, "x"), (2, message((4, b"")))),)), graph(inputs=(message((1, "x")),)), graph(inputs=()), graph(outputs=()),
@@ -240,10 +241,16 @@ def test_a_dimension_that_is_both_number_and_symbol():
     message((1, "alpha"), (2, 2.0), (20, 2)), message((1, "alpha"), (2, 2.0)), message((1, "alpha"), (2, 2.0), (3, 1), (20, 1)),
     message((1, "alpha"), (2, 2.0), (20, 99)), message((1, "alpha"), (4, "2"), (20, 3)), message((1, "alpha"), (20, 4)),
     message((1, "alpha"), (6, graph()), (20, 5)), message((1, ""), (2, 2.0), (20, 1)), message((1, "self"), (2, 2.0), (20, 1)),
-    message((1, "alpha"), (2, 2.0), (7, raw(1.0)[1]), (20, 1)),
+    message((1, "alpha"), (2, 2.0), (7, raw(1.0)[1]), (20, 1)), message((1, "alpha")),
 ])
 def test_attributes_that_contradict_their_type(attribute):
     refused(model(graph(nodes=(NODES[0], operator("Gemm", ["t", "w", "c"], ["y"], attribute)))), Code.UNKNOWN_OPERATOR)
+
+
+@pytest.mark.threat("T15")
+def test_a_list_without_a_type():
+    body = graph((operator("Transpose", ["x"], ["y"], message((1, "perm"), (8, 0), (8, 1))),), outputs=(value("y", "N", 2),))
+    refused(model(body), Code.UNKNOWN_OPERATOR)
 
 
 @pytest.mark.threat("T15")
