@@ -6,10 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-import numpy as np
-
 from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.graph import Floats
 
 Rows = Sequence[Sequence[Fraction]]
 MAX_BITS = 1 << 18  # of a determinant, about
@@ -98,40 +95,40 @@ def is_positive_semidefinite(matrix: Rows) -> bool:
     return all(pivot >= 0 for pivot in _pivots(matrix))
 
 
-def interval_positive_definite(mid: Floats, rad: Floats) -> bool:
+def interval_positive_definite(mid: Rows, rad: Rows) -> bool:
     r"""Prove that a whole interval matrix is positive definite.
 
     Parameters
     ----------
-    mid, rad : ndarray
-        Midpoint and radius, each (n, n) float64; ``mid`` need not be symmetric.
+    mid, rad : sequence of sequence of Fraction
+        Midpoint and radius, each (n, n); ``mid`` need not be symmetric.
 
     Returns
     -------
     bool
         True only if :math:`x^T A x > 0` for every :math:`x \ne 0` and every A, symmetric or not, with
-        :math:`|A - \mathrm{mid}| \le \mathrm{rad}` entry by entry.  False says nothing; NaN, infinity or a negative radius give False.
+        :math:`|A - \mathrm{mid}| \le \mathrm{rad}` entry by entry.  False says nothing; a negative radius gives False.
 
     Raises
     ------
     Refusal
-        ``BAD_SHAPE`` when the two are not square matrices of one size; ``TOO_LARGE`` when exponents spread too far.
+        ``BAD_SHAPE`` when the two are not square matrices of one size; ``TOO_LARGE`` when their entries are too long.
 
     Notes
     -----
     Direction: sufficient.  Let M and R be the symmetric parts of mid and rad and d > 0 any vector.  The symmetric part S of A has
     :math:`|S - M| \le R`, and :math:`2|x_i x_j| \le x_i^2 d_j/d_i + x_j^2 d_i/d_j` gives
     :math:`x^T S x \ge x^T (M - \mathrm{diag}(r)) x` with :math:`r_i = \sum_j R_{ij} d_j/d_i` (for d = 1 at most the bound with the
-    largest row sum of R in place of every :math:`r_i`).  That matrix is formed and tested in rationals; d are powers of two near
+    largest row sum of R in place of every :math:`r_i`).  That matrix is formed and tested exactly; d are powers of two near
     :math:`M_{ii}^{-1/2}`, which makes the test blind to units.
     """
-    if not (mid.ndim == 2 and mid.shape == rad.shape and mid.shape[0] == mid.shape[1] >= 1):
-        raise Refusal(Code.BAD_SHAPE, "interval matrix", f"midpoint {mid.shape} and radius {rad.shape} are not square of one size")
-    if not (np.isfinite(mid).all() and np.isfinite(rad).all() and (rad >= 0).all()):
-        return False
     n = range(len(mid))
-    middle, radius = ([[Fraction(float(a[i, j])) + Fraction(float(a[j, i])) for j in n] for i in n] for a in (mid, rad))  # 2 M, 2 R
-    scale = [Fraction(2) ** -(math.frexp(mid[i, i])[1] // 2) for i in n]
+    if not (len(rad) == len(mid) and all(len(row) == len(mid) for row in (*mid, *rad))):
+        raise Refusal(Code.BAD_SHAPE, "interval matrix", "midpoint and radius are not square matrices of one size")
+    if not all(r >= 0 for row in rad for r in row):
+        return False
+    middle, radius = ([[a[i][j] + a[j][i] for j in n] for i in n] for a in (mid, rad))  # 2 M, 2 R
+    scale = [Fraction(2) ** ((mid[i][i].denominator.bit_length() - mid[i][i].numerator.bit_length()) // 2) for i in n]
     for i in n:
         middle[i][i] -= sum((radius[i][j] * scale[j] for j in n), Fraction(0)) / scale[i]
     return is_positive_definite(middle)

@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.definite import inverse, is_positive_definite
+from verifiers.kernel.definite import interval_positive_definite, inverse, is_positive_definite
 from verifiers.kernel.exact import affine_exact, evaluate_exact
 from verifiers.kernel.graph import Floats, Graph
 from verifiers.kernel.jets import JetReading, read_jets
@@ -179,8 +179,7 @@ def check_local(field: Graph, time: str, matrix: Matrix, origin: Vector, frame: 
     else:
         block = [[(1 - rate) * v for v in m[i]] + [qg[j][i] for j in range(n)] for i in range(n)] + [qg[i] + list(m[i]) for i in range(n)]
         width = [[ZERO] * n + [spread[j][i] for j in range(n)] for i in range(n)] + [spread[i] + [ZERO] * n for i in range(n)]
-    rows = max(sum(row, ZERO) for row in width)
-    if not is_positive_definite([[v - (rows if i == j else 0) for j, v in enumerate(row)] for i, row in enumerate(block)]):
+    if not interval_positive_definite(block, width):
         raise Refusal(Code.LOCAL_DECREASE, "local", "the quadratic is not proved to decrease for every Jacobian over the neighbourhood")
     return used
 

@@ -67,14 +67,6 @@ def sqrt_up(q: Fraction, bits: int = 80) -> Fraction:
     return Fraction(math.isqrt(scaled) + 1, 1 << shift)
 
 
-def sqrt_down(q: Fraction, bits: int = 80) -> Fraction:
-    """A rational at most ``sqrt(q)``; ``q >= 0``."""
-    if not q >= 0:
-        raise Refusal(Code.BAD_NUMBER, "sqrt", "square root of a negative number")
-    shift = max(0, 2 * bits + q.denominator.bit_length() - q.numerator.bit_length()) if q else 0
-    return Fraction(math.isqrt((q.numerator << 2 * shift) // q.denominator), 1 << shift)
-
-
 def dot(a: Sequence[Fraction], b: Sequence[Fraction]) -> Fraction:
     """Exact inner product."""
     return sum((p * q for p, q in zip(a, b, strict=True)), Fraction(0))
