@@ -162,7 +162,7 @@ def _increasing(
 
     def rule(a: Array, b: Array) -> tuple[Array, ...]:
         low, high = _outward(point(np.minimum(a, cap)), point(b), step, slack)
-        return np.maximum(low, floor, out=low), np.minimum(high, ceiling, out=high)
+        return np.maximum(low, floor), np.minimum(high, ceiling)
 
     low, high = _chunked(rule, lo, hi)
     return low, high
@@ -180,17 +180,10 @@ def _horner(q: Array, *coefficients: float) -> Array:
 def _tanh(x: Array) -> Array:
     x = np.clip(x, -20.0, 20.0)
     z = x + _64THS
-    h = z - _64THS
-    np.subtract(x, h, out=h)
-    s = _horner(h * h, -17 / 315, 2 / 15, -1 / 3)
-    s *= h
-    s += h
+    h = x - (z - _64THS)
+    s = h + h * _horner(h * h, -17 / 315, 2 / 15, -1 / 3)
     t = _TANH.take(z.view(np.int64) & 4095)
-    d = t * s
-    d += 1.0
-    s += t
-    s /= d
-    return s
+    return (t + s) / (1.0 + t * s)
 
 
 def _exp(x: Array) -> Array:
@@ -199,11 +192,7 @@ def _exp(x: Array) -> Array:
     k, n = z - _ONES, z.view(np.int64)
     r = y - k * _LN2_HIGH - k * _LN2_LOW
     t = (_EXP2.take(n & 127).view(np.int64) + ((n - _ONES_BITS) >> 7 << 52)).view(np.float64)
-    p = _horner(r, 1 / 120, 1 / 24, 1 / 6, 1 / 2)
-    p *= r
-    p += r
-    p *= t
-    p += t
+    p = t + t * (r + r * _horner(r, 1 / 120, 1 / 24, 1 / 6, 1 / 2))
     p[x > _TOP] = math.inf
     return p
 
@@ -212,15 +201,9 @@ def _log1p(y: Array) -> Array:
     """For ``-0.3 <= y <= 1``."""
     z = y + _64THS
     c = z - _64THS
-    w = y - c
-    c += 1.0
-    c += w * 0.5
-    w /= c
-    p = _horner(w * w, 1 / 448, 1 / 80, 1 / 12)
-    p *= w
-    p += w
-    p += _LOG.take(z.view(np.int64) & 127)
-    return p
+    d = y - c
+    w = d / (1.0 + c + d * 0.5)
+    return _LOG.take(z.view(np.int64) & 127) + (w + w * _horner(w * w, 1 / 448, 1 / 80, 1 / 12))
 
 
 def _log(x: Array) -> Array:
@@ -253,14 +236,8 @@ def _sine(x: Array, shift: int) -> tuple[Array, Array]:
     k = z - _ONES
     r = x - k * _PI_HIGH - k * _PI_MIDDLE - k * _PI_LOW
     q, index = r * r, (z.view(np.int64) + shift) & 127
-    s, odd = _SIN.take(index), _horner(q, -1 / 5040, 1 / 120, -1 / 6)
-    odd *= r
-    odd += r
-    odd *= _SIN.take(index + 32)
-    v = _horner(q, -1 / 720, 1 / 24, -1 / 2)
-    v *= s
-    v += odd
-    v += s
+    s, c = _SIN.take(index), _SIN.take(index + 32)
+    v = s + (s * _horner(q, -1 / 720, 1 / 24, -1 / 2) + c * (r + r * _horner(q, -1 / 5040, 1 / 120, -1 / 6)))
     return v, np.abs(v) * 2.0**-49 + (np.abs(k) * 2.0**-110 + _SLACK)
 
 
