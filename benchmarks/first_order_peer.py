@@ -24,12 +24,14 @@ BATCH = 4096
 LEVELS = {"path_big_seed0": "max"}
 """The published level is asked, but for this pair, where it is false."""
 NOTES = (
-    "The shell is the outer one of the bundle that `verify` wrote at the start of this run: the network's function, from the proved ellipsoid to the level.",
-    "The peer, written here: natural interval extension of the gradient graph of V times the field (continuous time) or of V(f(x)) - (1 - kappa) V(x), "
-    "NumPy over 4096 boxes at once, no mean-value form, no tightening, no outward rounding (so it is given an advantage, and proves nothing). "
-    "It decides boxes depth first and halves the coordinate with the largest change of the decrease across the box, as certctl does with its bounds.",
-    "Both run in one process. When the peer does not finish, its boxes and seconds are lower bounds, so the ratios are too, "
-    "and the share is that of the domain's volume which it decided.",
+    "The shell is the outer one of the bundle that `verify` wrote at the start of this run: the network's function, from the proved ellipsoid "
+    "to the level.",
+    "The peer, written here: natural interval extension of the gradient graph of V times the field (continuous time) or of V(f(x)) - (1 - "
+    "kappa) V(x), NumPy over 4096 boxes at once, no mean-value form, no tightening, no outward rounding (so it is given an advantage, and "
+    "proves nothing). It decides boxes depth first and halves the coordinate with the largest change of the decrease across the box, as "
+    "certctl does with its bounds.",
+    "Both run in one process. When the peer does not finish, its boxes and seconds are lower bounds, so the ratios are too, and the share is "
+    "that of the domain's volume which it decided.",
 )
 
 
@@ -172,8 +174,8 @@ def run(settings: Settings | None = None) -> Report:
             stage = list(pairs.shells(Path(answer["bundle"])))[-1][1]
             ours, peer = search_here(stage, s.budget), search_plainly(peer_of(stage), s.limit)
             mark = "" if peer.finished else ">= "
-            rows.append((name, f"{float(stage.level):.9g}", ours.boxes, ours.wall, ours.cpu, peer.boxes, peer.wall, peer.cpu, peer.finished, peer.share,
-                         f"{mark}{peer.boxes / ours.boxes:.3g}", f"{mark}{peer.cpu / ours.cpu:.3g}"))
+            rows.append((name, f"{float(stage.level):.9g}", ours.boxes, ours.wall, ours.cpu, peer.boxes, peer.wall, peer.cpu, peer.finished,
+                         peer.share, f"{mark}{peer.boxes / ours.boxes:.3g}", f"{mark}{peer.cpu / ours.cpu:.3g}"))
             checks.append(Check(f"{name}: certctl finishes, with fewer boxes than the peer", ours.finished and ours.boxes < peer.boxes))
     return Report(CLAIM, tuple(checks), (Table(
         f"Outer shells, one process, the peer limited to {s.limit:g} s",

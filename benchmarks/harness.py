@@ -42,7 +42,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Check:
-    """A sentence of the claim, and whether this run bears it out (None: it could not be tested here)."""
+    """A sentence of the claim, and whether this run bears it out (None: undecided, or not tested here)."""
 
     says: str
     holds: bool | None
@@ -59,9 +59,10 @@ class Report:
 
     def markdown(self, about: str) -> str:
         """The report as a section; ``about`` says where, when and how it was measured."""
-        marks = {True: "holds", False: "**DOES NOT HOLD**", None: "not tested"}
+        marks = {True: "holds", False: "**DOES NOT HOLD**", None: "undecided or not tested"}
         checks = "\n".join(f"* {marks[check.holds]}: {check.says}" for check in self.checks)
-        return "\n".join([f"## {self.claim}\n", about + "\n", checks + "\n", *(t.markdown() for t in self.tables), *(f"* {note}" for note in self.notes)])
+        notes = (f"* {note}" for note in self.notes)
+        return "\n".join([f"## {self.claim}\n", about + "\n", checks + "\n", *(t.markdown() for t in self.tables), *notes])
 
 
 @dataclass
@@ -119,8 +120,8 @@ def machine() -> str:
         names = re.findall(r"^model name\s*:\s*(.+)$", info.read_text(), re.M)
         model = names[0].strip() if names else model
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return (f"{os.cpu_count()} cores of {model}, {memory:.1f} GiB memory, {platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}, "
-            f"BLAS threads {os.environ.get('OPENBLAS_NUM_THREADS', 'not limited')}")
+    return (f"{os.cpu_count()} cores of {model}, {memory:.1f} GiB memory, {platform.system()}, Python {platform.python_version()}, "
+            f"NumPy {np.__version__}, BLAS threads {os.environ.get('OPENBLAS_NUM_THREADS', 'not limited')}")
 
 
 def load() -> str:

@@ -18,11 +18,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args(arguments)
     verdict = verify(given.requirement, force=True, budget=given.budget, workers=given.workers)
-    receipt = verdict.receipt
+    receipt, witness = verdict.receipt, verdict.counterexample
     region = receipt.region if receipt is not None and receipt.region is not None else {}
     json.dump({
         "outcome": verdict.outcome, "code": verdict.code, "message": verdict.message, "search_s": verdict.search_s, "boxes": verdict.boxes,
-        "bundle": None if verdict.bundle is None else str(verdict.bundle), "x": None if verdict.counterexample is None else verdict.counterexample["x"],
+        "bundle": None if verdict.bundle is None else str(verdict.bundle), "x": None if witness is None else witness["x"],
         "level": region.get("level"), "volume": region.get("volume_lower_bound"),
         "check_s": None if receipt is None else receipt.check_s, "leaves": None if receipt is None else receipt.leaves,
         "evidence": None if receipt is None else receipt.level}, sys.stdout)

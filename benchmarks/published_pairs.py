@@ -21,14 +21,16 @@ DREAL = {"van_seed0": 39_265.0, "pendulum_big_seed3": 1_480.0}
 LEAST_SHARE = 0.99
 SECONDS = 60.0
 NOTES = (
-    "Each run is `verify` in a fresh process: falsify, prove equilibrium, local region, shells, containment and volume, write the bundle, check it with "
-    "the kernel. Search, check, wall and CPU seconds are medians over the runs; wall and CPU are of the whole process tree, start-up of Python included.",
-    "The discrete-time pairs are asked with the published rate kappa, as `exponential_stability_roa`; the others as `asymptotic_stability_roa`.",
-    "Grid volume: share of the midpoints of a dense grid with V at most the level proved, by the float64 reading of the ONNX networks; an estimate. "
-    "The certified volume is the kernel's lower bound.",
-    "Published seconds: alpha-beta-CROWN on an RTX 5090, and dReal, both for the decrease on c1 <= V <= c2 at the published level only: no hole, no kernel, "
-    "another machine. They are quoted, not measured here; the ratio is the published seconds over the wall seconds measured here. "
-    "In the rows `max` the level is not quite theirs. A dash: no figure is known, or nothing was proved.",
+    "Each run is `verify` in a fresh process: falsify, prove equilibrium, local region, shells, containment and volume, write the bundle, "
+    "check it with the kernel. Search, check, wall and CPU seconds are medians over the runs; wall and CPU are of the whole process tree, "
+    "start-up of Python included.",
+    "The discrete-time pairs are asked with the published rate kappa, as `exponential_stability_roa`; the others as "
+    "`asymptotic_stability_roa`.",
+    "Grid volume: share of the midpoints of a dense grid with V at most the level proved, by the float64 reading of the ONNX networks; an "
+    "estimate. The certified volume is the kernel's lower bound.",
+    "Published seconds: alpha-beta-CROWN on an RTX 5090, and dReal, both for the decrease on c1 <= V <= c2 at the published level only: no "
+    "hole, no kernel, another machine. They are quoted, not measured here; the ratio is the published seconds over the wall seconds measured "
+    "here. In the rows `max` the level is not quite theirs. A dash: no figure is known, or nothing was proved.",
     "The sentence of the enclosures speaks of the argument of V's sigmoid where V ends in one: its slope is that of V times 1/(V (1 - V)).",
 )
 
@@ -99,8 +101,8 @@ def _proofs(answers: list[tuple[pairs.Pair, str, dict[str, Any]]], s: Settings) 
     rows = []
     for pair, asked, a in answers:
         level = None if a["level"] is None else f"{float(Fraction(a['level'])):.9g}"
-        rows.append((pair.name, pair.level if asked == "published" else asked, a["outcome"], level, a["search_s"], a["boxes"], a["check_s"], a["leaves"],
-                     a["volume"], a.get("grid"), a.get("share"), a["wall"], a["cpu"]))
+        rows.append((pair.name, pair.level if asked == "published" else asked, a["outcome"], level, a["search_s"], a["boxes"], a["check_s"],
+                     a["leaves"], a["volume"], a.get("grid"), a.get("share"), a["wall"], a["cpu"]))
     return Table(f"Proofs, {s.workers} processes, median of {s.repeat}, grid {s.grid} x {s.grid}",
                  ("pair", "level asked", "outcome", "level proved", "search s", "boxes", "check s", "leaves", "certified volume >=", "grid volume",
                   "ratio", "wall s", "CPU s"), tuple(rows))
@@ -113,7 +115,8 @@ def _comparison(answers: list[tuple[pairs.Pair, str, dict[str, Any]]]) -> Table:
         ratios = [None if p is None or a["outcome"] != "PROVED" else p / a["wall"] for p in peers]
         rows.append((pair.name, asked, a["outcome"], a["wall"], a["cpu"], peers[0], ratios[0], peers[1], ratios[1]))
     return Table("Against the published times for the shell alone",
-                 ("pair", "level", "outcome", "wall s here", "CPU s here", "RTX 5090 s, published", "ratio", "dReal s, published", "ratio "), tuple(rows))
+                 ("pair", "level", "outcome", "wall s here", "CPU s here", "RTX 5090 s, published", "ratio", "dReal s, published",
+                  "ratio "), tuple(rows))
 
 
 def _witnesses(answers: list[tuple[pairs.Pair, str, dict[str, Any]]]) -> Table:

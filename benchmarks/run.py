@@ -17,7 +17,7 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # the matrices are small, and a ratio per core needs one thread
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import harness
+from benchmarks import harness  # noqa: E402 - the path must stand first
 
 NAMES = ("published_pairs", "first_order_peer", "cartpole", "linear_loops", "kernel_speed")
 HEAD = """# Results
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what was named; return 0 when every check held or could not be tested, 1 when one failed, 2 for bad arguments."""
+    """Run what was named; return 0 when no check failed, 1 when one failed, 2 for bad arguments."""
     words = sys.argv[1:] if arguments is None else arguments
     given = parser().parse_args(words)
     names = given.names or list(NAMES)
