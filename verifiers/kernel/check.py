@@ -145,15 +145,16 @@ def _checked(path: Path, given: Path | None, receipt: Receipt, part: Part) -> Re
 
 def join(receipts: Sequence[Receipt], parts: int) -> Receipt:
     """Accept when all ``parts`` receipts, one a part and of one bundle and requirement, hold."""
-    by_part = {r.at: r for r in receipts if r.outcome == "DECLINED" and r.code == Code.PART_MISSING.name}
-    wanted = [f"part {i}/{parts}" for i in range(parts)]
-    bad = [r for r in receipts if r.code != Code.PART_MISSING.name]
-    if bad:
-        return bad[0]
+    failed = [r for r in receipts if r.code not in (None, Code.PART_MISSING.name)]
+    if failed:
+        return failed[0]
+    wanted = [f"part {i}/{parts}" for i in range(parts)] if parts != 1 else [None]
     one = {(r.bundle_digest, r.requirement_source, r.property, r.name) for r in receipts}
-    if not (parts > 0 and len(receipts) == parts and set(by_part) == set(wanted) and len(one) == 1):
-        return replace(receipts[0], message="a part is missing or belongs to another bundle")
-    return replace(receipts[0], outcome="ACCEPTED", code=None, at=None, level="L2", message="every obligation of the property is proved",
+    first = receipts[0] if receipts else Receipt("DECLINED", None, None, "", "bundle")
+    if not (len(receipts) == parts and {r.at for r in receipts} == set(wanted) and len(one) == 1):
+        return replace(first, outcome="DECLINED", code=Code.PART_MISSING.name, at="parts", level=None,
+                       message="a part is missing or belongs to another bundle")
+    return replace(first, outcome="ACCEPTED", code=None, at=None, level="L2", message="every obligation of the property is proved",
                    check_s=sum(r.check_s for r in receipts))
 
 
@@ -188,8 +189,8 @@ def _open_case(requirement: Requirement, bundle: Bundle, given: Path | None, par
             if not is_positive_definite(setting.functions[name].matrix or ()):
                 raise Refusal(Code.NOT_DEFINITE, at, "the matrix is not positive definite")
         else:
-            if requirement.lyapunov is None:
-                raise Refusal(Code.CLAIM_MISMATCH, at, "the requirement names no Lyapunov function")
+            if requirement.lyapunov is None or item["name"] != "lyapunov.onnx":  # only this file is compared with the caller's
+                raise Refusal(Code.CLAIM_MISMATCH, at, "a network is lyapunov.onnx, and only where the requirement names one")
             data = bundle.read({k: v for k, v in item.items() if k != "kind"}, at)
             setting.functions[name] = Source(None, (), read_function(data, n, at))
     return Case(setting, bundle, part)

@@ -120,12 +120,15 @@ def make_stage(setting: Setting, source: Source, level: Fraction, frame: Matrix 
     Raises
     ------
     Refusal
-        ``CONTAINMENT`` when the ellipsoid {V <= c} is not in the interior of the domain, ``UNSUPPORTED`` for a frame without a quadratic.
+        ``CONTAINMENT`` when the ellipsoid {V <= c} is not in the interior of the domain, ``EMPTY_REGION`` for a level that is not positive,
+        ``UNSUPPORTED`` for a frame without a quadratic.
     """
     if frame is None:
         return _stage(setting, source, level, None, contained=False)
     if source.matrix is None:
         raise Refusal(Code.UNSUPPORTED, "frame", "a frame needs a quadratic function")
+    if not level > 0:
+        raise Refusal(Code.EMPTY_REGION, "level", "an ellipsoid needs a positive level")
     for i, reach in enumerate(ellipsoid_reach(source.matrix, level)):
         if not (setting.lo[i] < source.origin[i] - Fraction(reach) and source.origin[i] + Fraction(reach) < setting.hi[i]):
             raise Refusal(Code.CONTAINMENT, setting.spec.states[i].name, f"the ellipsoid of level {float(level):.6g} leaves the domain")
