@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.strict import Types, read_json, take, walk
 
 __all__ = ["Bundle", "forbid_pickle", "open_bundle", "read_file", "take"]
@@ -77,8 +77,8 @@ class Bundle:
             ``MALFORMED_CERTIFICATE`` when this is not such a reference.
         """
         fields = take(reference, at, _FILE, {"bytes": int})
-        if not (fields["name"] in self.files and fields["sha256"] == self.digests[fields["name"]]):
-            raise _malformed(at, "no file of this name and sha256 is among those that were checked")
+        _need(fields["name"] in self.files and fields["sha256"] == self.digests[fields["name"]], at,
+              "no file of this name and sha256 is among those that were checked")
         return self.files[fields["name"]]
 
 
@@ -100,8 +100,7 @@ def read_file(path: Path, at: str, limit: int = MAX_BYTES) -> bytes:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise special
-            if not found.st_size <= limit:
-                raise Refusal(Code.TOO_LARGE, at, f"the file has {found.st_size} bytes where at most {limit} are read")
+            need(found.st_size <= limit, Code.TOO_LARGE, at, f"the file has {found.st_size} bytes where at most {limit} are read")
             return file.read(found.st_size)
     except OSError as error:
         raise Refusal(Code.MISSING_FILE, at, f"the file cannot be read ({error.strerror}); check the path") from None
@@ -111,8 +110,8 @@ def forbid_pickle(name: str, data: bytes) -> None:
     """Refuse (``FORBIDDEN_FORMAT``) a pickle or a container that may hold one, by its name and by its first and last bytes."""
     binary = data[:4] == b"PK\x03\x04" or (data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
     text = data[:1] in (b"(", b")", b"]", b"}", b"c") and data.endswith(b".")
-    if name.lower().endswith(_PICKLES) or binary or text:
-        raise Refusal(Code.FORBIDDEN_FORMAT, name, "this is a pickle, or a file that may hold one; export the model as ONNX")
+    need(not (name.lower().endswith(_PICKLES) or binary or text), Code.FORBIDDEN_FORMAT, name,
+         "this is a pickle, or a file that may hold one; export the model as ONNX")
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -126,8 +125,7 @@ def open_bundle(path: Path) -> Bundle:
         ``MISSING_FILE``, ``UNSAFE_PATH``, ``UNLISTED_FILE``, ``DIGEST_MISMATCH``, ``MALFORMED_CERTIFICATE``,
         ``UNEXPECTED_OBLIGATION`` (an id twice), ``FORBIDDEN_FORMAT``, ``UNSUPPORTED`` (another format), ``TOO_LARGE``.
     """
-    if path.is_symlink():
-        raise Refusal(Code.UNSAFE_PATH, path.name, "the bundle is a link; name the folder itself")
+    need(not path.is_symlink(), Code.UNSAFE_PATH, path.name, "the bundle is a link; name the folder itself")
     present = set(_listing(path, ""))
     data = read_file(path / "certificate.json", "certificate.json", MAX_CERTIFICATE)
     fields = _statement(data)
@@ -136,8 +134,8 @@ def open_bundle(path: Path) -> Bundle:
     obligations = _obligations(fields["obligations"])
     digests: dict[str, str] = {}
     for reference in references:
-        if digests.setdefault(reference["name"], reference["sha256"]) != reference["sha256"]:
-            raise _malformed(reference["name"], "this file is listed twice with different digests")
+        same = digests.setdefault(reference["name"], reference["sha256"]) == reference["sha256"]
+        _need(same, reference["name"], "this file is listed twice with different digests")
     if unlisted := sorted(present - {*digests, "certificate.json"}):
         raise Refusal(Code.UNLISTED_FILE, f"{unlisted[0][:130]!a}", "certificate.json does not list this; remove it or write the bundle again")
     files: dict[str, bytes] = {}
@@ -145,12 +143,12 @@ def open_bundle(path: Path) -> Bundle:
     for name, digest in digests.items():
         files[name] = read_file(path / name, name, left)
         left -= len(files[name])
-        if hashlib.sha256(files[name]).hexdigest() != digest:
-            raise Refusal(Code.DIGEST_MISMATCH, name, "the sha256 differs from the one in certificate.json; restore the file or verify again")
+        need(hashlib.sha256(files[name]).hexdigest() == digest, Code.DIGEST_MISMATCH, name,
+             "the sha256 differs from the one in certificate.json; restore the file or verify again")
         forbid_pickle(name, files[name] if name.endswith(".onnx") else b"")
     for reference in references:
-        if len(files[reference["name"]]) != reference.get("bytes", len(files[reference["name"]])):
-            raise Refusal(Code.DIGEST_MISMATCH, reference["name"], "the number of bytes differs from the one in certificate.json")
+        size = len(files[reference["name"]])
+        need(reference.get("bytes", size) == size, Code.DIGEST_MISMATCH, reference["name"], "the number of bytes differs from certificate.json")
     digests["certificate.json"] = hashlib.sha256(data).hexdigest()
     lines = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
     return Bundle(path, hashlib.sha256(lines.encode("ascii")).hexdigest(), files["requirement.toml"], files["plant.json"],
@@ -158,8 +156,8 @@ def open_bundle(path: Path) -> Bundle:
                   MappingProxyType(files), MappingProxyType(digests))
 
 
-def _malformed(at: str, sentence: str) -> Refusal:
-    return Refusal(Code.MALFORMED_CERTIFICATE, at, sentence)
+def _need(condition: object, at: str, sentence: str) -> None:
+    need(condition, Code.MALFORMED_CERTIFICATE, at, sentence)
 
 
 def _listing(folder: Path, prefix: str) -> Iterator[str]:
@@ -181,21 +179,19 @@ def _listing(folder: Path, prefix: str) -> Iterator[str]:
 def _statement(data: bytes) -> dict[str, Any]:
     """The predicate's fields, when frame and file names are as they must be."""
     top = take(read_json(data, "certificate.json"), "", {"_type": str, "subject": list, "predicateType": str, "predicate": dict})
-    if (top["_type"], top["predicateType"]) != (STATEMENT, PREDICATE):
-        raise Refusal(Code.UNSUPPORTED, "predicateType", f"only {PREDICATE} in {STATEMENT} is read")
+    need((top["_type"], top["predicateType"]) == (STATEMENT, PREDICATE), Code.UNSUPPORTED, "predicateType",
+         f"only {PREDICATE} in {STATEMENT} is read")
     fields = take(top["predicate"], "predicate", _PARTS, {"controller": dict})
-    if fields["format"] != FORMAT:
-        raise Refusal(Code.UNSUPPORTED, "predicate.format", f"only {FORMAT} is read")
+    need(fields["format"] == FORMAT, Code.UNSUPPORTED, "predicate.format", f"only {FORMAT} is read")
     subject = "controller" if fields["controller"] is not None else "plant"
     for key in ("requirement", "plant", subject):
         item = take(fields[key], f"predicate.{key}", {**_FILE, "format": str} if key == "controller" else _FILE)
         forbid_pickle(item["name"], b"")
-        if item["name"] != _NAMES[key] or item.get("format", "onnx") != "onnx":
-            raise _malformed(f"predicate.{key}", f"this file is called {_NAMES[key]} in a bundle")
-    if top["subject"] != [{"name": _NAMES[subject], "digest": {"sha256": fields[subject]["sha256"]}}]:
-        raise _malformed("subject", f"the subject is exactly the {subject}, with the sha256 of predicate.{subject}")
-    if not all(type(text) is str for text in fields["assumptions"]):
-        raise _malformed("predicate.assumptions", "every assumption is a text")
+        plain = item["name"] == _NAMES[key] and item.get("format", "onnx") == "onnx"
+        _need(plain, f"predicate.{key}", f"this file is called {_NAMES[key]} in a bundle")
+    wanted = [{"name": _NAMES[subject], "digest": {"sha256": fields[subject]["sha256"]}}]
+    _need(top["subject"] == wanted, "subject", f"the subject is exactly the {subject}, with the sha256 of predicate.{subject}")
+    _need(all(type(text) is str for text in fields["assumptions"]), "predicate.assumptions", "every assumption is a text")
     return fields
 
 
@@ -204,28 +200,26 @@ def _references(value: Any) -> Iterator[dict[str, Any]]:
     for _, item in walk(value):
         if not (isinstance(item, dict) and "sha256" in item):
             continue
-        name, digest = item.get("name"), item["sha256"]
-        if not (type(name) is str and type(digest) is str and _SHA256.fullmatch(digest) and type(item.get("bytes", 0)) is int):
-            raise _malformed(f"{name!a}"[:130], "a file reference has a name, a sha256 of 64 lower-case hexadecimal digits, and perhaps bytes")
-        if not _PLAIN.fullmatch(name) or ".." in name or _BESIDE.fullmatch(name) or name == "certificate.json":
-            raise Refusal(Code.UNSAFE_PATH, f"{name[:130]!a}", "a file in a bundle has a plain name, or proof/ and a plain name")
+        name: Any = item.get("name")
+        digest = type(item["sha256"]) is str and _SHA256.fullmatch(item["sha256"])
+        _need(type(name) is str and digest and type(item.get("bytes", 0)) is int, f"{name!a}"[:130],
+              "a file reference has a name, a sha256 of 64 lower-case hexadecimal digits, and perhaps bytes")
+        plain = _PLAIN.fullmatch(name) and ".." not in name and not _BESIDE.fullmatch(name) and name != "certificate.json"
+        need(plain, Code.UNSAFE_PATH, f"{name[:130]!a}", "a file in a bundle has a plain name, or proof/ and a plain name")
         forbid_pickle(name, b"")
         yield item
 
 
 def _label(text: str, at: str) -> str:
-    if not _LABEL.fullmatch(text):
-        raise _malformed(at, f"{text[:60]!a} is not a plain identifier")
+    _need(_LABEL.fullmatch(text), at, f"{text[:60]!a} is not a plain identifier")
     return text
 
 
 def _function(item: Any, at: str) -> dict[str, Any]:
-    kind = item.get("kind") if isinstance(item, dict) else None
-    if not (isinstance(kind, str) and kind in _FUNCTIONS):
-        raise _malformed(at, f"a function is of kind {' or '.join(_FUNCTIONS)}")
+    kind: Any = item.get("kind") if isinstance(item, dict) else None
+    _need(isinstance(kind, str) and kind in _FUNCTIONS, at, f"a function is of kind {' or '.join(_FUNCTIONS)}")
     fields = take(item, at, {"kind": str, **_FUNCTIONS[kind]})
-    if kind == "onnx" and not fields["name"].endswith(".onnx"):
-        raise _malformed(at, "the file of a function of kind onnx is called NAME.onnx")
+    _need(kind != "onnx" or fields["name"].endswith(".onnx"), at, "the file of a function of kind onnx is called NAME.onnx")
     return fields
 
 
@@ -233,9 +227,8 @@ def _obligations(items: list[Any]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for i, item in enumerate(items):
         fields = take(item, f"obligations[{i}]", {"id": str, "proof": dict})
-        if type(fields["proof"].get("kind")) is not str:
-            raise _malformed(f"obligations[{i}].proof.kind", "a proof names its kind")
-        if _label(fields["id"], f"obligations[{i}].id") in found:
-            raise Refusal(Code.UNEXPECTED_OBLIGATION, fields["id"], "this obligation is proved twice; keep one proof")
-        found[fields["id"]] = fields["proof"]
+        _need(type(fields["proof"].get("kind")) is str, f"obligations[{i}].proof.kind", "a proof names its kind")
+        label = _label(fields["id"], f"obligations[{i}].id")
+        need(label not in found, Code.UNEXPECTED_OBLIGATION, label, "this obligation is proved twice; keep one proof")
+        found[label] = fields["proof"]
     return found

@@ -121,3 +121,9 @@ class Refusal(Exception):
 
     def __str__(self) -> str:
         return f"{self.code.name} at {self.at}: {self.message}"
+
+
+def need(condition: object, code: Code, at: str, message: str) -> None:
+    """Raise a :class:`Refusal` unless the condition holds (NaN in a comparison does not)."""
+    if not condition:
+        raise Refusal(code, at, message)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.codes import Code, Refusal, need
 
 Rows = Sequence[Sequence[Fraction]]
 MAX_BITS = 1 << 18  # of a determinant, about
@@ -14,14 +14,14 @@ MAX_BITS = 1 << 18  # of a determinant, about
 
 def _integers(matrix: Rows) -> tuple[list[list[int]], int]:
     """Return ``(s A, s)`` in integers, ``s > 0`` the common denominator."""
-    if not (len(matrix) >= 1 and all(len(row) == len(matrix) for row in matrix)):
-        raise Refusal(Code.BAD_SHAPE, "matrix", f"rows of lengths {[len(row) for row in matrix]} make no square matrix")
+    need(len(matrix) >= 1 and all(len(row) == len(matrix) for row in matrix), Code.BAD_SHAPE, "matrix",
+         f"rows of lengths {[len(row) for row in matrix]} make no square matrix")
     scale = 1
     for row in matrix:
         scale = math.lcm(scale, *(q.denominator for q in row))
         largest = max(q.numerator.bit_length() for q in row)
-        if not len(matrix) * (scale.bit_length() + largest) <= MAX_BITS:
-            raise Refusal(Code.TOO_LARGE, "matrix", f"its determinant may exceed {MAX_BITS} bits; round the entries to fewer digits")
+        need(len(matrix) * (scale.bit_length() + largest) <= MAX_BITS, Code.TOO_LARGE, "matrix",
+             f"its determinant may exceed {MAX_BITS} bits; round the entries to fewer digits")
     return [[q.numerator * (scale // q.denominator) for q in row] for row in matrix], scale
 
 
@@ -123,8 +123,8 @@ def interval_positive_definite(mid: Rows, rad: Rows) -> bool:
     :math:`M_{ii}^{-1/2}`, which makes the test blind to units.
     """
     n = range(len(mid))
-    if not (len(rad) == len(mid) and all(len(row) == len(mid) for row in (*mid, *rad))):
-        raise Refusal(Code.BAD_SHAPE, "interval matrix", "midpoint and radius are not square matrices of one size")
+    need(len(rad) == len(mid) and all(len(row) == len(mid) for row in (*mid, *rad)), Code.BAD_SHAPE, "interval matrix",
+         "midpoint and radius are not square matrices of one size")
     if not all(r >= 0 for row in rad for r in row):
         return False
     middle, radius = ([[a[i][j] + a[j][i] for j in n] for i in n] for a in (mid, rad))  # 2 M, 2 R

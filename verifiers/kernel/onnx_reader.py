@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.graph import Affine, Builder, Graph, GraphError
-from verifiers.kernel.onnx_wire import ELEMENTS, FLOATS, MAX_RANK, Array, Budget, Tensor, attribute, constant, decode, need
+from verifiers.kernel.onnx_wire import ELEMENTS, FLOATS, MAX_RANK, Array, Budget, Tensor, attribute, constant, decode
 
 MAX_BYTES = 64 << 20
 MAX_FIELDS = 300_000

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.codes import Code, Refusal, need
 
 Array = npt.NDArray[Any]
 MAX_RANK = 8
@@ -42,12 +42,6 @@ _MESSAGES = {message: {int(number): (name, kind) for number, name, kind in (fiel
     "Dim": "1 dim_value i,2 dim_param s,3 denotation b",
 }.items()}
 _WIRE = {"i": (0, 1), "d": (1, 8), "f": (5, 4)}  # wire type and width; everything else is length-delimited
-
-
-def need(condition: object, code: Code, at: str, message: str) -> None:
-    """Raise a :class:`Refusal` unless the condition holds."""
-    if not condition:
-        raise Refusal(code, at, message)
 
 
 class Budget:

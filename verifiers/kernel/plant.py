@@ -15,7 +15,7 @@ from fractions import Fraction
 from types import NoneType
 from typing import Any
 
-from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.graph import BINARY, MAX_POWER, UNARY, Builder, Graph, GraphError, Interval, affine_from_rational
 from verifiers.kernel.rational import parse, parse_vector
 from verifiers.kernel.strict import Types, take
@@ -84,15 +84,13 @@ class Loop:
 # reading ------------------------------------------------------------------------------------------------------------
 
 def _rows(items: list[Any], at: str, kinds: Mapping[str, Types]) -> list[dict[str, Any]]:
-    if not len(items) <= MAX_SIGNALS:
-        raise Refusal(Code.TOO_LARGE, at, f"{len(items)} entries where at most {MAX_SIGNALS} are read")
+    need(len(items) <= MAX_SIGNALS, Code.TOO_LARGE, at, f"{len(items)} entries where at most {MAX_SIGNALS} are read")
     return [take(item, f"{at}[{i}]", kinds, code=Code.BAD_PLANT) for i, item in enumerate(items)]
 
 
 def _interval(value: object, at: str) -> Interval:
     lo, hi = parse_vector(value, at, 2) if isinstance(value, list) else (parse(value, at),) * 2
-    if not lo <= hi:
-        raise Refusal(Code.BAD_PLANT, at, f"the interval [{lo}, {hi}] is empty")
+    need(lo <= hi, Code.BAD_PLANT, at, f"the interval [{lo}, {hi}] is empty")
     return lo, hi
 
 
@@ -107,15 +105,15 @@ def _bound(limit: str | None, table: Mapping[str, Interval], at: str) -> Interva
 
 def _step(item: object, at: str, sizes: Mapping[str, int], earlier: int, parameters: Mapping[str, Interval]) -> tuple[Any, ...]:
     op, *args = item if isinstance(item, list) and item and isinstance(item[0], str) else ("",)
-    if len(args) != _ARITY.get(op):
-        raise Refusal(Code.BAD_PLANT if op in _ARITY else Code.UNKNOWN_OPERATOR, at, f"{op[:40]!r} with {len(args)} arguments is no operation")
+    need(len(args) == _ARITY.get(op), Code.BAD_PLANT if op in _ARITY else Code.UNKNOWN_OPERATOR, at,
+         f"{op[:40]!r} with {len(args)} arguments is no operation")
     if op == "c":
         return op, parse(args[0], at)
     if op == "p" and isinstance(args[0], str) and args[0] in parameters:
         return op, args[0]
     ends = (earlier, MAX_POWER + 1) if op == "pow" else (sizes.get(op, earlier),) * 2
-    if not all(type(a) is int and 0 <= a < end for a, end in zip(args, ends, strict=False)):
-        raise Refusal(Code.BAD_PLANT, at, f"{op} {str(args)[:60]}: an argument is no earlier node, no signal, no parameter or no power")
+    need(all(type(a) is int and 0 <= a < end for a, end in zip(args, ends, strict=False)), Code.BAD_PLANT, at,
+         f"{op} {str(args)[:60]}: an argument is no earlier node, no signal, no parameter or no power")
     return op, *args
 
 
@@ -135,23 +133,21 @@ def read_plant(data: object) -> PlantSpec:
     rows = [_rows(d[key], key, kinds) for key, kinds in (("states", _STATE), ("inputs", _INPUT), ("parameters", _PARAMETER))]
     x, u = (tuple(Signal(**row) for row in part) for part in rows[:2])
     names = [d["name"], *(row["name"] for part in rows for row in part)]
-    if not (x and len(set(names[1:])) == len(names) - 1 and all(map(_NAME.fullmatch, names))):
-        raise Refusal(Code.BAD_PLANT, "states", "no state, a name used twice, or a name that is not a letter and then letters, digits or _ . [ ]")
+    need(x and len(set(names[1:])) == len(names) - 1 and all(map(_NAME.fullmatch, names)), Code.BAD_PLANT, "states",
+         "no state, a name used twice, or a name that is not a letter and then letters, digits or _ . [ ]")
     table = {row["name"]: _interval(row["value"], f"parameters.{row['name']}") for row in rows[2]}
     for signal in u:
         _bound(signal.lo, table, f"inputs.{signal.name}.lo"), _bound(signal.hi, table, f"inputs.{signal.name}.hi")
     rest = take(d["equilibrium"], "equilibrium", {"x": list, "u": list}, code=Code.BAD_PLANT)
     box = take(d["domain"], "domain", {"lo": list, "hi": list}, code=Code.BAD_PLANT)
     lo, hi = (parse_vector(box[side], f"domain.{side}", len(x)) for side in ("lo", "hi"))
-    if not all(a < b for a, b in zip(lo, hi, strict=True)):
-        raise Refusal(Code.BAD_PLANT, "domain", "lo is not below hi in every state")
-    if not (len(d["nodes"]) <= MAX_PROGRAM and len(d["outputs"]) == len(x)):
-        code = Code.TOO_LARGE if len(d["outputs"]) == len(x) else Code.BAD_SHAPE
-        raise Refusal(code, "nodes", f"at most {MAX_PROGRAM} nodes are read, and one output per state")
+    need(all(a < b for a, b in zip(lo, hi, strict=True)), Code.BAD_PLANT, "domain", "lo is not below hi in every state")
+    need(len(d["outputs"]) == len(x), Code.BAD_SHAPE, "nodes", "one output per state is expected")
+    need(len(d["nodes"]) <= MAX_PROGRAM, Code.TOO_LARGE, "nodes", f"at most {MAX_PROGRAM} nodes are read")
     sizes = {"x": len(x), "u": len(u), "p": 0}  # a "p" that gets as far as the sizes is refused
     program = tuple(_step(item, f"nodes[{i}]", sizes, i, table) for i, item in enumerate(d["nodes"]))
-    if not all(type(k) is int and 0 <= k < len(program) for k in d["outputs"]):
-        raise Refusal(Code.BAD_PLANT, "outputs", f"an output is not the index of one of {len(program)} nodes")
+    need(all(type(k) is int and 0 <= k < len(program) for k in d["outputs"]), Code.BAD_PLANT, "outputs",
+         f"an output is not the index of one of {len(program)} nodes")
     return PlantSpec(d["name"], d["time"], dt, x, u, table, parse_vector(rest["x"], "equilibrium.x", len(x)),
                      parse_vector(rest["u"], "equilibrium.u", len(u)), (lo, hi), program, tuple(d["outputs"]), d["reference"])
 
@@ -225,8 +221,7 @@ class _Program:
         if op in ("add", "sub"):
             return _plus(a, b, Fraction(1 if op == "add" else -1))
         if op in ("mul", "div") and not b[0]:
-            if op == "div" and b[1] == 0:
-                raise Refusal(Code.BAD_PLANT, at, "division by a constant that is exactly zero")
+            need(op == "mul" or b[1] != 0, Code.BAD_PLANT, at, "division by a constant that is exactly zero")
             return _scaled(a, b[1] if op == "mul" else 1 / b[1])
         if op == "mul" and not a[0]:
             return _scaled(b, a[1])
@@ -248,13 +243,12 @@ class _Program:
 
 def _resolve(spec: PlantSpec, parameters: Mapping[str, Interval]) -> dict[str, Interval]:
     for name, (lo, hi) in parameters.items():
-        if name not in spec.parameters:
-            raise Refusal(Code.BAD_PARAMETER, f"parameters.{name}", f"{spec.name} has no parameter {name}; it has {', '.join(spec.parameters)}")
-        if not lo <= hi:
-            raise Refusal(Code.BAD_PARAMETER, f"parameters.{name}", f"the interval [{lo}, {hi}] is empty")
+        need(name in spec.parameters, Code.BAD_PARAMETER, f"parameters.{name}",
+             f"{spec.name} has no parameter {name}; it has {', '.join(spec.parameters)}")
+        need(lo <= hi, Code.BAD_PARAMETER, f"parameters.{name}", f"the interval [{lo}, {hi}] is empty")
     table = {**spec.parameters, **parameters}
-    if spec.dt is not None and table.get("dt", (spec.dt, spec.dt)) != (spec.dt, spec.dt):
-        raise Refusal(Code.BAD_PARAMETER, "parameters.dt", f"the plant's map is sampled with dt = {spec.dt}")
+    need(spec.dt is None or table.get("dt", (spec.dt, spec.dt)) == (spec.dt, spec.dt), Code.BAD_PARAMETER, "parameters.dt",
+         f"the plant's map is sampled with dt = {spec.dt}")
     return table
 
 
@@ -279,10 +273,8 @@ def _sampling(spec: PlantSpec, time: str, dt: Fraction | None, method: str | Non
             (own and method not in (None, "zoh"), "method", f"{spec.name} is its own discrete-time map; leave method out"),
             (sampled and not (dt is not None and dt > 0), "dt", f"a discrete-time claim on a continuous plant needs dt > 0, not {dt}"),
             (sampled and method not in (*METHODS, "zoh"), "method", f"method is one of {', '.join(METHODS)}")):
-        if wrong:
-            raise Refusal(Code.BAD_REQUIREMENT, at, why)
-    if sampled and method == "zoh":
-        raise Refusal(Code.UNSUPPORTED, "method", "zoh needs a plant that is already discrete; export the sampled plant")
+        need(not wrong, Code.BAD_REQUIREMENT, at, why)
+    need(not (sampled and method == "zoh"), Code.UNSUPPORTED, "method", "zoh needs a plant that is already discrete; export the sampled plant")
     return (dt, str(method)) if sampled and dt is not None else None
 
 
@@ -345,8 +337,8 @@ def closed_loop(spec: PlantSpec, controller: Graph | None, parameters: Mapping[s
     limits = _limits(spec, table)
     n, m = len(spec.states), len(spec.inputs)
     have = ((n,), ()) if controller is None else (controller.input_sizes, tuple(map(controller.output_size, range(len(controller.outputs)))))
-    if have != ((n,), (m,) if m else ()):
-        raise Refusal(Code.BAD_SHAPE, "controller", f"the plant has {n} states and {m} inputs, the controller maps sizes {have[0]} to {have[1]}")
+    need(have == ((n,), (m,) if m else ()), Code.BAD_SHAPE, "controller",
+         f"the plant has {n} states and {m} inputs, the controller maps sizes {have[0]} to {have[1]}")
     try:
         program = _Program(spec, table, builder := Builder())
         state = builder.input(n)

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.codes import Code, Refusal, need
 
 _PATTERN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+|/[1-9][0-9]*)?", re.ASCII)
 MAX_DIGITS = 400
@@ -58,8 +58,7 @@ def up(q: Fraction) -> float:
 
 def sqrt_up(q: Fraction, bits: int = 80) -> Fraction:
     """A rational at least ``sqrt(q)``, relative excess at most about ``2**-bits``; ``q >= 0``."""
-    if not q >= 0:
-        raise Refusal(Code.BAD_NUMBER, "sqrt", "square root of a negative number")
+    need(q >= 0, Code.BAD_NUMBER, "sqrt", "square root of a negative number")
     if q == 0:
         return q
     shift = max(0, 2 * bits + q.denominator.bit_length() - q.numerator.bit_length())

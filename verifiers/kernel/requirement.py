@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
-from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.rational import parse
 from verifiers.kernel.strict import Types, take
 
@@ -124,8 +124,8 @@ def requirement_name(path: Path) -> str:
     """
     path = Path(os.path.abspath(path))
     stem, folder = path.name.removesuffix("requirement.toml"), path.parent
-    if stem == path.name or (stem and not (stem.endswith(".") and len(stem) > 1)):
-        raise Refusal(Code.BAD_REQUIREMENT, path.name, "a requirement file is called requirement.toml or NAME.requirement.toml; rename it")
+    _need(stem != path.name and (not stem or (stem.endswith(".") and len(stem) > 1)), path.name,
+          "a requirement file is called requirement.toml or NAME.requirement.toml; rename it")
     if folder.suffix == ".cert":
         folder = folder.parent if folder.stem == "requirement" else folder.with_suffix("")
     return re.sub(r"[^\w.+-]", "_", stem[:-1] or folder.name or "requirement")
@@ -140,8 +140,8 @@ def read_requirement(data: bytes, name: str) -> Requirement:
         ``BAD_REQUIREMENT``, ``BAD_NUMBER``, ``BAD_SHAPE``, ``BAD_PARAMETER`` or ``UNSAFE_PATH`` at the key;
         ``EQUILIBRIUM_OUTSIDE_DOMAIN``, ``TOO_LARGE``; ``UNSUPPORTED`` for a property without kernel rules.
     """
-    if not (len(data) <= MAX_BYTES and max(map(len, data.split(b"\n"))) <= MAX_LINE):
-        raise Refusal(Code.TOO_LARGE, name, f"a requirement has at most {MAX_BYTES} bytes, and {MAX_LINE} in a line; shorten it")
+    need(len(data) <= MAX_BYTES and max(map(len, data.split(b"\n"))) <= MAX_LINE, Code.TOO_LARGE, name,
+         f"a requirement has at most {MAX_BYTES} bytes, and {MAX_LINE} in a line; shorten it")
     try:
         table = tomllib.loads(data.decode("utf-8"), parse_float=_Float)
     except (ValueError, RecursionError) as error:
@@ -173,10 +173,9 @@ def read_requirement(data: bytes, name: str) -> Requirement:
         minimum=_one_of(_or(evidence["minimum"], "L2"), "evidence.minimum", LEVELS),
         hints={key: value for key, value in hints.items() if value is not None})
     for holds, at, sentence in _consistency(found):
-        if not holds:
-            raise _bad(at, sentence)
-    if found.equilibrium is not None and not domain.surrounds(found.equilibrium):
-        raise Refusal(Code.EQUILIBRIUM_OUTSIDE_DOMAIN, "equilibrium.x", "this is not in the interior of [domain]; enlarge [domain] or correct it")
+        _need(holds, at, sentence)
+    need(found.equilibrium is None or domain.surrounds(found.equilibrium), Code.EQUILIBRIUM_OUTSIDE_DOMAIN, "equilibrium.x",
+         "this is not in the interior of [domain]; enlarge [domain] or correct it")
     return found
 
 
@@ -207,8 +206,8 @@ def _consistency(r: Requirement) -> Iterator[tuple[bool, str, str]]:
            "the equilibrium is not in the interior of the box [safe]; enlarge [safe]")
 
 
-def _bad(at: str, sentence: str) -> Refusal:
-    return Refusal(Code.BAD_REQUIREMENT, at, sentence)
+def _need(condition: object, at: str, sentence: str) -> None:
+    need(condition, Code.BAD_REQUIREMENT, at, sentence)
 
 
 def _fields(table: object, at: str, required: Mapping[str, Types], optional: Mapping[str, Types] | None = None) -> dict[str, Any]:
@@ -224,38 +223,35 @@ def _or(value: Any, default: str) -> Any:
 
 
 def _one_of(text: str, at: str, words: Sequence[str]) -> str:
-    if text not in words:
-        raise _bad(at, f"{text[:60]!a} is none of {', '.join(words)}")
+    _need(text in words, at, f"{text[:60]!a} is none of {', '.join(words)}")
     return text
 
 
 def _property(text: str) -> str:
-    if text in PLANNED:
-        raise Refusal(Code.UNSUPPORTED, "property", f"the kernel has no rules for {text} yet; it proves {', '.join(PROPERTIES)}")
+    need(text not in PLANNED, Code.UNSUPPORTED, "property", f"the kernel has no rules for {text} yet; it proves {', '.join(PROPERTIES)}")
     return _one_of(text, "property", PROPERTIES)
 
 
 def _path(text: str, at: str) -> str:
-    if not (text and text.isprintable() and "\\" not in text):
-        raise Refusal(Code.UNSAFE_PATH, at, "a path is not empty and has neither backslashes nor control characters; write it with /")
+    need(text and text.isprintable() and "\\" not in text, Code.UNSAFE_PATH, at,
+         "a path is not empty and has neither backslashes nor control characters; write it with /")
     return text
 
 
 def _plant(value: Any) -> tuple[str, str | None]:
     if type(value) is str:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,60}", value):
-            raise _bad("plant", 'this is not the name of a plant; a file is written as plant = { path = "...", sha256 = "..." }')
+        _need(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,60}", value), "plant",
+              'this is not the name of a plant; a file is written as plant = { path = "...", sha256 = "..." }')
         return value, None
     fields = _fields(value, "plant", {"path": str, "sha256": str})
-    if not re.fullmatch(r"[0-9a-f]{64}", fields["sha256"]):
-        raise _bad("plant.sha256", "a sha256 has 64 lower-case hexadecimal digits; `sha256sum FILE` prints it")
+    _need(re.fullmatch(r"[0-9a-f]{64}", fields["sha256"]), "plant.sha256",
+          "a sha256 has 64 lower-case hexadecimal digits; `sha256sum FILE` prints it")
     return _path(fields["path"], "plant.path"), fields["sha256"]
 
 
 def _number(value: object, at: str) -> Fraction:
     """Read a number; unlike in a certificate, a person may write an integer, a float (its text counts) or a decimal exponent."""
-    if type(value) not in _NUMBER:
-        raise _bad(at, 'a number is expected here, written as "0.15" or "3/20"')
+    _need(type(value) in _NUMBER, at, 'a number is expected here, written as "0.15" or "3/20"')
     if found := _EXPONENT.fullmatch(str(value)):
         return parse(found[1], at) * Fraction(10) ** int(found[2])
     return parse(str(value), at)
@@ -263,14 +259,12 @@ def _number(value: object, at: str) -> Fraction:
 
 def _positive(value: object, at: str) -> Fraction:
     number = _number(value, at)
-    if not number > 0:
-        raise _bad(at, f"{number} is not positive; write a number above zero")
+    _need(number > 0, at, f"{number} is not positive; write a number above zero")
     return number
 
 
 def _vector(items: list[object], at: str, size: int) -> Vector:
-    if len(items) != size:
-        raise Refusal(Code.BAD_SHAPE, at, f"{len(items)} numbers where [domain] lo has {size}; one per state is expected")
+    need(len(items) == size, Code.BAD_SHAPE, at, f"{len(items)} numbers where [domain] lo has {size}; one per state is expected")
     return tuple(_number(item, f"{at}[{i}]") for i, item in enumerate(items))
 
 
@@ -279,21 +273,17 @@ def _box(table: object, at: str, size: int | None = None) -> Box:
     size = len(fields["lo"]) if size is None else size
     box = Box(_vector(fields["lo"], f"{at}.lo", size), _vector(fields["hi"], f"{at}.hi", size))
     for i, (a, b) in enumerate(zip(box.lo, box.hi, strict=True)):
-        if not a < b:
-            raise _bad(f"{at}.lo[{i}]", f"{a} is not below hi[{i}] = {b}; a box needs lo < hi in every coordinate")
-    if not size:
-        raise _bad(at, "the box has no coordinates; give one number per state")
+        _need(a < b, f"{at}.lo[{i}]", f"{a} is not below hi[{i}] = {b}; a box needs lo < hi in every coordinate")
+    _need(size, at, "the box has no coordinates; give one number per state")
     return box
 
 
 def _pair(key: str, value: object) -> tuple[Fraction, Fraction]:
     at = f"parameters.{key}"
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,63}", key):
-        raise Refusal(Code.BAD_PARAMETER, f"parameters.{key[:60]!a}", "this is not the name of a parameter; `certctl systems NAME` prints them")
+    need(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,63}", key), Code.BAD_PARAMETER, f"parameters.{key[:60]!a}",
+         "this is not the name of a parameter; `certctl systems NAME` prints them")
     ends = value if isinstance(value, list) else [value, value]
-    if len(ends) != 2:
-        raise _bad(at, 'a parameter is a number or a pair ["lo", "hi"]')
+    _need(len(ends) == 2, at, 'a parameter is a number or a pair ["lo", "hi"]')
     lo, hi = _number(ends[0], at), _number(ends[1], at)
-    if not lo <= hi:
-        raise _bad(at, f"the pair is empty: {lo} is above {hi}")
+    _need(lo <= hi, at, f"the pair is empty: {lo} is above {hi}")
     return lo, hi

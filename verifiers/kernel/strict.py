@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.codes import Code, Refusal, need
 
 Types = type | tuple[type, ...]
 MAX_DEPTH = 32
@@ -69,7 +69,7 @@ def walk(value: Any) -> Iterator[tuple[int, Any]]:
             stack.pop()
 
 
-def take(table: object, at: str, required: Mapping[str, Types], optional: Mapping[str, Types] = _NONE,
+def take(table: Any, at: str, required: Mapping[str, Types], optional: Mapping[str, Types] = _NONE,
          code: Code = Code.MALFORMED_CERTIFICATE) -> dict[str, Any]:
     """Return the fields of an object that has all required fields and none that is unknown, each of exactly the given type(s).
 
@@ -80,8 +80,7 @@ def take(table: object, at: str, required: Mapping[str, Types], optional: Mappin
     Refusal
         ``code`` at the dotted place of the first unknown, missing or wrongly typed field.
     """
-    if type(table) is not dict:
-        raise Refusal(code, at or "top level", "a table of named fields is expected here")
+    need(type(table) is dict, code, at or "top level", "a table of named fields is expected here")
     known = {**required, **optional}
     for key in [*table, *required]:
         place = f"{at}.{key if key.isprintable() and len(key) <= 60 else ascii(key)[:60]}".lstrip(".")
