@@ -130,18 +130,20 @@ class Builder:
         """Size of a node already added."""
         return self._nodes[index].size
 
-    def _append(self, op: str, args: tuple[int, ...], size: int, data: Any = None, key: Any = None) -> int:
+    def _append(self, op: str, args: tuple[int, ...], size: int, data: Any = None) -> int:
         if not all(0 <= a < len(self._nodes) for a in args):
             raise GraphError(f"{op}: argument refers to a node that does not exist")
         if len(self._nodes) >= MAX_NODES:
             raise GraphError(f"more than {MAX_NODES} nodes")
         if not size >= 1:
             raise GraphError(f"{op}: empty vector")
-        if key is not None and (found := self._known.get((op, args, key))) is not None:
-            return found
+        # two unknown constants with the same bounds are still two: shared, their difference would cancel
+        shared = op != "affine" and not (op == "const" and any(lo < hi for lo, hi in data))
+        if shared and (op, args, data) in self._known:
+            return self._known[op, args, data]
         self._nodes.append(Node(op, args, size, data))
-        if key is not None:
-            self._known[(op, args, key)] = len(self._nodes) - 1
+        if shared:
+            self._known[op, args, data] = len(self._nodes) - 1
         return len(self._nodes) - 1
 
     def input(self, size: int) -> int:
@@ -154,8 +156,7 @@ class Builder:
         data = tuple(v if isinstance(v, tuple) else (v, v) for v in values)
         if not all(lo <= hi for lo, hi in data):
             raise GraphError("const: an interval has lo > hi")
-        # two unknown constants with the same bounds are still two: shared, their difference would cancel
-        return self._append("const", (), len(data), data, data if all(lo == hi for lo, hi in data) else None)
+        return self._append("const", (), len(data), data)
 
     def affine(self, x: int, data: Affine) -> int:
         """Add ``W x + b``."""
@@ -173,7 +174,7 @@ class Builder:
         a, b = (v if self.size(v) == n else self.take(v, (0,) * n) if self.size(v) == 1 else -1 for v in (a, b))
         if a < 0 or b < 0:
             raise GraphError(f"{op}: sizes differ")
-        return self._append(op, (a, b), n, None, ())
+        return self._append(op, (a, b), n)
 
     def unary(self, op: str, a: int, data: Any = None) -> int:
         """Add an elementwise function; ``data`` is alpha of ``leaky_relu`` (rational) or k of ``pow``."""
@@ -185,7 +186,7 @@ class Builder:
             raise GraphError("leaky_relu: alpha is not between 0 and 1")
         if op not in ("pow", "leaky_relu") and data is not None:
             raise GraphError(f"{op}: takes no parameter")
-        return self._append(op, (a,), self.size(a), data, (data,))
+        return self._append(op, (a,), self.size(a), data)
 
     def take(self, a: int, index: Sequence[int]) -> int:
         """Pick entries by non-negative index, repeats allowed."""
@@ -194,14 +195,14 @@ class Builder:
             raise GraphError("take: index outside the vector")
         if index == tuple(range(self.size(a))):
             return a
-        return self._append("take", (a,), len(index), index, index)
+        return self._append("take", (a,), len(index), index)
 
     def concat(self, args: Sequence[int]) -> int:
         """Join vectors end to end."""
         args = tuple(args)
         if len(args) == 1:
             return args[0]
-        return self._append("concat", args, sum(self.size(a) for a in args), None, ())
+        return self._append("concat", args, sum(self.size(a) for a in args))
 
     def clip(self, x: int, lo: Sequence[Fraction | Interval | None], hi: Sequence[Fraction | Interval | None]) -> int:
         """Add ``min(max(x, lo), hi)`` entry by entry; ``None`` leaves that side free."""
@@ -219,12 +220,7 @@ class Builder:
         at: list[int] = []
         for node in graph.nodes:
             args = tuple(at[a] for a in node.args)
-            if node.op == "input":
-                at.append(inputs[node.data])
-            elif node.op == "affine" or (node.op == "const" and not all(lo == hi for lo, hi in node.data)):
-                at.append(self._append(node.op, args, node.size, node.data))
-            else:
-                at.append(self._append(node.op, args, node.size, node.data, node.data if node.data is not None else ()))
+            at.append(inputs[node.data] if node.op == "input" else self._append(node.op, args, node.size, node.data))
         return [at[k] for k in graph.outputs]
 
     def build(self, outputs: Sequence[int]) -> Graph:
