@@ -120,7 +120,10 @@ def test_wrong_inputs_and_attributes(bad):
     ([node("Unsqueeze", ["x", "large"], ["y"])], Code.BAD_SHAPE),
     ([node("Unsqueeze", ["x", "seven"], ["y"])], Code.BAD_SHAPE),
     ([node("Slice", ["x", "zero", "three", "far"], ["y"])], Code.BAD_SHAPE),
-    ([node("Slice", ["x", "pair", "pair", "pair"], ["y"])], Code.BAD_SHAPE),
+    ([node("Slice", ["x", "zeros", "threes", "pair"], ["y"])], Code.BAD_SHAPE),
+    ([node("Slice", ["x", "three", "most", "pair", "minus_int"], ["y"])], Code.BAD_SHAPE),
+    ([node("Slice", ["x", "three", "most", "zero", "minus_int"], ["y"])], Code.UNKNOWN_OPERATOR),
+    ([node("Div", ["minus_int", "three"], ["z"]), node("Relu", ["x"], ["y"])], Code.UNKNOWN_OPERATOR),
     ([node("Slice", ["x", "", "three"], ["y"])], Code.BAD_ONNX),
     ([node("Slice", ["x", "none", "none"], ["y"])], Code.BAD_ONNX),
     ([node("Split", ["x", "pair"], ["y", "z"], axis=1)], Code.BAD_SHAPE),
@@ -133,10 +136,11 @@ def test_wrong_inputs_and_attributes(bad):
     ([node("Mul", ["double", "x"], ["y"])], Code.BAD_ONNX),
 ])
 def test_forms_that_have_no_exact_or_static_meaning(nodes, code):
-    tensors = [floats("half", 0.5), floats("many", [1.0, 2.5, 3.0]), floats("minus", -1.0), floats("scalar", 1.0), ints("three", [3]),
-               ints("zero", [0]), ints("seven", range(7)), ints("far", [-5]), ints("pair", [1, 1]), ints("none", []), ints("triple", [1, 1, 1]),
-               ints("mixed", [4, -1]), ints("minus_two", [-2]), ints("table", [[1, 3]]), ints("keep", [0, -1]), floats("double", np.eye(3), "float64"),
-               ints("large", [2**40]), ints("minus_int", [-1])]
+    integers = {"three": [3], "zero": [0], "seven": range(7), "far": [-5], "pair": [1, 1], "zeros": [0, 0], "threes": [3, 3], "none": [],
+                "triple": [1, 1, 1], "mixed": [4, -1], "minus_two": [-2], "table": [[1, 3]], "keep": [0, -1], "large": [2**40], "most": [2**31 - 1],
+                "minus_int": [-1]}
+    tensors = [floats("half", 0.5), floats("many", [1.0, 2.5, 3.0]), floats("minus", -1.0), floats("scalar", 1.0),
+               floats("double", np.eye(3), "float64"), *(ints(name, values) for name, values in integers.items())]
     refused(model(nodes, tensors, out=["N", 3]), code)
 
 
@@ -423,8 +427,8 @@ def test_split_and_concat(shape, seed, data, opset):
 def test_split_into_unequal_parts():
     join = node("Concat", ["b", "a"], ["y"], axis=1)
     agree(model([node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2), join], opset=18), (1, 3))
-    for opset in (13, 18):
-        agree(model([node("Split", ["x", "s"], ["a", "b"], axis=1), join], [ints("s", [2, 1])], opset=opset), (1, 3))
+    for opset, sizes in ((13, [2, 1]), (18, [2, 1]), (13, [3, 0])):
+        agree(model([node("Split", ["x", "s"], ["a", "b"], axis=1), join], [ints("s", sizes)], opset=opset), (1, 3))
 
 
 def test_squeeze_of_no_axes_is_squeeze_of_all():

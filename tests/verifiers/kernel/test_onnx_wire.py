@@ -254,6 +254,11 @@ def test_a_list_without_a_type():
 
 
 @pytest.mark.threat("T15")
+def test_packed_floats_that_are_cut():
+    refused(model(graph((*NODES, operator("Constant", [], ["k"], message((1, "value_floats"), (7, b"\0" * 7), (20, 6)))))), Code.BAD_ONNX)
+
+
+@pytest.mark.threat("T15")
 def test_an_attribute_by_reference():
     attribute = message((1, "alpha"), (21, "outer"), (20, 1))
     refused(model(graph(nodes=(NODES[0], operator("Gemm", ["t", "w", "c"], ["y"], attribute)))), Code.BAD_ONNX)
