@@ -21,8 +21,7 @@ NOTES = (
     "composed exactly from the decimal texts of the file. The spectral radius is NumPy's, for orientation: no verdict rests on it.",
     "Loops at the border, with e given: `scalar` x' = e x; `coupled` x1' = -x1 + x2, x2' = e x2; in discrete time x+ = (1 + e) x, and x1+ = "
     "x1/2 + x2, x2+ = (1 + e) x2. Whether they are stable is the sign of e.",
-    "UNKNOWN is an honest answer, not a right one: the ellipsoid of a coupled loop with e = -1e-9 is too thin for the quadratics that are "
-    "tried.",
+    "UNKNOWN is an honest answer, not a right one: no quadratic could be proved for that loop.",
     "Seconds are of a fresh process.",
 )
 Matrix = list[list[Fraction]]
@@ -125,7 +124,9 @@ def run(settings: Settings | None = None) -> Report:
             runs = [pairs.prove(path, budget=s.budget, workers=1) for _ in range(s.repeat)]
             outcomes = {r["outcome"] for r in runs}
             right = outcomes <= ({"PROVED"} if loop.stable else {"REFUTED", "REFUSED"})
-            checks.append(Check(f"{loop.name} is {'stable' if loop.stable else 'unstable'}: {', '.join(sorted(outcomes))}", None if outcomes == {"UNKNOWN"} else right))
+            undecided = loop in border and outcomes == {"UNKNOWN"}
+            says = f"{loop.name} is {'stable' if loop.stable else 'unstable'}: {', '.join(sorted(outcomes))}"
+            checks.append(Check(says, None if undecided else right))
             rows.append((loop.name, f"{loop.measure:.10g}", ", ".join(sorted(outcomes)), runs[0]["code"], median([r["search_s"] for r in runs]),
                          None if runs[0]["check_s"] is None else median([r["check_s"] for r in runs]), median([r["wall"] for r in runs]),
                          median([r["cpu"] for r in runs])))

@@ -1,0 +1,163 @@
+"""The benchmarks: their tools refuse nonsense, their estimators agree with full counts, and a tiny instance of each runs through."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from benchmarks import cartpole, first_order_peer, harness, kernel_speed, linear_loops, pairs, precise, published_pairs, run
+from verifiers.kernel.graph import Builder
+from verifiers.kernel.properties import Goal
+from verifiers.kernel.stage import Stage, quadratic
+from verifiers.load.floats import evaluate
+from verifiers.smt.branch_and_bound import Task, search
+
+
+def plain_stage() -> Stage:
+    """x1' = -x1 - x2^3, x2' = -x2 + x1^3 with |x|^2: needs a few hundred boxes down to |x|^2 = 1/100."""
+    b = Builder()
+    x = b.input(2)
+    one, two = b.take(x, [0]), b.take(x, [1])
+    first = b.binary("sub", b.unary("neg", one), b.unary("pow", two, 3))
+    second = b.binary("sub", b.unary("pow", one, 3), two)
+    function = quadratic([[Fraction(1), Fraction(0)], [Fraction(0), Fraction(1)]], [Fraction(0)] * 2)
+    half = np.array([1.4, 1.4])
+    field = b.build([b.concat([first, second])])
+    return Stage(field, "continuous", function, Fraction(2), -half, half, -half, half, ((function, Fraction(1, 100)),))
+
+
+def failed(report: harness.Report) -> list[str]:
+    """Sentences of the checks that do not hold."""
+    return [check.says for check in report.checks if check.holds is False]
+
+
+def test_a_row_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="a row has 1 entries for 2 columns"):
+        harness.Table("Sizes", ("a", "b"), ((1,),))
+
+
+def test_an_absent_case_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        pairs.read_pair("nowhere", tmp_path)
+
+
+def test_a_proof_that_crashes_is_an_error_not_a_row(tmp_path):
+    with pytest.raises(RuntimeError, match="exit code 2"):
+        pairs.prove(tmp_path / "requirement.toml", budget=1.0, workers="many")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("words", [["nothing"], ["cartpole", "--hours", "1"], ["linear_loops", "--hours", "1", "--folder", "kept"]])
+def test_bad_arguments_write_nothing(words, tmp_path, capsys):
+    assert run.main([*words, "--out", str(tmp_path / "results.md")]) == 2
+    assert not (tmp_path / "results.md").exists() and capsys.readouterr().err
+
+
+def test_a_failed_check_is_loud_and_decides_the_exit_code(tmp_path, monkeypatch, capsys):
+    report = harness.Report("Claim", (harness.Check("it is so", False), harness.Check("perhaps", None)), (harness.Table("T", ("a|b",), ((None,),)),))
+    monkeypatch.setattr(linear_loops, "run", lambda: report)
+    out = tmp_path / "deep" / "results.md"
+    assert run.main(["linear_loops", "--out", str(out)]) == 1
+    assert "**DOES NOT HOLD**: it is so" in out.read_text() and "commit" in out.read_text() and "**DOES NOT HOLD**" in capsys.readouterr().out
+
+
+def test_a_section_replaces_its_own_and_leaves_the_others():
+    document = harness.replace_section(harness.replace_section("# Results\n", "one", "first"), "two", "second")
+    again = harness.replace_section(document, "one", "third")
+    assert "first" not in again and again.index("third") < again.index("second") and again.count("<!-- begin one -->") == 1
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (None, "–"), (1234567, "1,234,567"), (0.000123456, "0.0001235"), (4321.9, "4,322"), (True, "yes"), ("a|b", "a\\|b")])
+def test_cells(value, text):
+    assert harness.shown(value) == text
+
+
+def test_precise_value_and_slope_of_a_known_function():
+    b = Builder()
+    x = b.input(1)
+    field, function = b.build([b.unary("neg", b.unary("sin", x))]), None
+    b = Builder()
+    function = b.build([b.unary("sigmoid", b.unary("pow", b.input(1), 2))])
+    value, slope = precise.value_and_slope(function, field, [0.75])
+    s = 1 / (1 + np.exp(-0.75**2))
+    assert float(value) == pytest.approx(s, rel=1e-14)
+    assert float(slope) == pytest.approx(-2 * 0.75 * np.sin(0.75) * s * (1 - s), rel=1e-13)
+
+
+def test_grid_volume_of_a_disc():
+    disc = quadratic([[Fraction(1), Fraction(0)], [Fraction(0), Fraction(1)]], [Fraction(0)] * 2).graph
+    assert pairs.grid_volume(disc, 1.0, np.array([1.5, 2.0]), 400) == pytest.approx(np.pi, rel=1e-3)
+
+
+def test_peer_bounds_hold_samples_and_its_answers_need_all_conditions():
+    stage = plain_stage()
+    peer = first_order_peer.peer_of(stage)
+    lo = np.random.default_rng(0).uniform(-1.4, 1.2, (200, 2))
+    hi = lo + 0.2
+    low, high = peer.bounds(peer.decrease, lo, hi)
+    for share in np.random.default_rng(1).uniform(size=(20, 2)):
+        d = evaluate(peer.decrease, lo + share * (hi - lo))
+        assert (low - 1e-12 <= d).all() and (d <= high + 1e-12).all()
+    # around the equilibrium nothing decreases strictly, and on the face the level set leaves the domain
+    assert not peer.decided(np.array([[-0.2, -0.2]]), np.array([[0.2, 0.2]]))[0]
+    assert not peer.decided(np.array([[1.35, 0.0]]), np.array([[1.4, 0.05]]))[0]
+    assert peer.decided(np.array([[1.34, 0.0]]), np.array([[1.39, 0.05]]))[0]
+
+
+def test_probe_without_thinning_counts_the_tree_and_with_it_is_right_on_average():
+    stage = plain_stage()
+    stage = Stage(**{**stage.__dict__, "level": Fraction(9, 5), "lo": np.array([-1.35, -1.35]), "hi": np.array([1.35, 1.35]),
+                     "inner_lo": np.array([-1.35, -1.35]), "inner_hi": np.array([1.35, 1.35])})
+    whole = search(stage, Goal("attraction"))
+    task = Task(stage, Goal("attraction"), 52)
+
+    def size(width: int, seed: int) -> float:
+        with np.errstate(all="ignore"):
+            found = cartpole.probe(task, stage.lo[None], stage.hi[None], np.zeros(1), np.zeros(1, dtype=int), width, np.random.default_rng(seed))
+        assert not found.stuck.any() and bool(found.thinned[0]) == (width < 10**6)
+        return float(found.boxes[0])
+
+    assert whole.finished and whole.boxes > 100 and size(10**6, 0) == whole.boxes
+    drawn = np.array([size(12, seed) for seed in range(60)])
+    assert abs(drawn.mean() - whole.boxes) < 4 * drawn.std(ddof=1) / np.sqrt(drawn.size)
+
+
+def test_total_of_the_whole_population_has_no_error():
+    assert cartpole.total_and_error(np.array([1.0, 2.0, 6.0]), 3) == (9.0, 0.0)
+    assert cartpole.total_and_error(np.array([5.0]), 7) == (35.0, np.inf)
+
+
+def test_unstable_linear_loops_are_never_proved(cases):
+    report = linear_loops.run(linear_loops.Settings(horizons=(10,), distances=("1/1000000000",), repeat=1, budget=10.0))
+    assert failed(report) == [] and {row[2] for row in report.tables[0].rows} == {"REFUTED"}
+
+
+def test_published_pairs_in_small(cases):
+    report = published_pairs.run(published_pairs.Settings(names=("path_dt_quadratic",), levels=("published",), repeat=1, grid=300, workers=1))
+    assert [check.says for check in report.checks if check.holds is False and "proved" not in check.says] == []
+    assert report.tables[0].rows[0][2] == "PROVED"
+
+
+def test_first_order_peer_in_small(cases):
+    report = first_order_peer.run(first_order_peer.Settings(names=("path_dt_quadratic",), limit=0.2))
+    assert failed(report) == [] and report.tables[0].rows[0][-2].startswith(">= ")
+
+
+def test_cartpole_in_small(cases):
+    report = cartpole.run(cartpole.Settings(frontier=40, batch=2, width=4, wave=8, seconds=0.5))
+    assert {row[0]: row[1] for row in report.tables[0].rows}["B: repetitions"] >= 2
+
+
+def test_cartpole_whole_search_goes_on_where_it_stopped(cases, tmp_path):
+    settings = cartpole.Settings(frontier=40)
+    first = cartpole.run_whole(tmp_path, 1e-9, settings)
+    assert first.checks[0].holds is None and first.tables[0].rows[1][1] == 0
+    (tmp_path / "40-000000.tree").write_bytes(b"")
+    assert cartpole.run_whole(tmp_path, 1e-9, settings).tables[0].rows[1][1] == 1
+
+
+def test_kernel_speed_in_small(cases):
+    report = kernel_speed.run(kernel_speed.Settings(names=("path_dt_quadratic",), speed=("path_dt_quadratic",), elements=100, boxes=8, seconds=0.01))
+    assert [len(table.rows) for table in report.tables] == [1, len(kernel_speed.RANGES), 1]
