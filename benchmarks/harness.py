@@ -141,14 +141,13 @@ def commit() -> str:
         return "unknown"
 
 
-def replace_section(document: str, name: str, section: str) -> str:
-    """Put a section between the marks of its name, in place of the earlier one or at the end; other sections stay."""
-    begin, end = BEGIN.format(name), END.format(name)
-    block = f"{begin}\n{section.strip()}\n{end}"
-    if begin in document and end in document:
-        head, rest = document.split(begin, 1)
-        return head + block + rest.split(end, 1)[1]
-    return document.rstrip() + "\n\n" + block + "\n"
+def replace_section(document: str, name: str, section: str, order: Sequence[str]) -> str:
+    """Put a section between the marks of its name, in place of the earlier one; the others stay, in the order given, below the head."""
+    held = {other: document.split(BEGIN.format(other), 1)[1].split(END.format(other), 1)[0] for other in order if BEGIN.format(other) in document}
+    held[name] = section
+    head = document.split(BEGIN.split("{}")[0], 1)[0].strip()
+    blocks = (f"{BEGIN.format(other)}\n{held[other].strip()}\n{END.format(other)}" for other in order if other in held)
+    return "\n\n".join([head, *blocks]) + "\n"
 
 
 def median(values: Sequence[float]) -> float:

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     good = True
     for name in names:
         module = importlib.import_module(f"benchmarks.{name}")
-        before = harness.load()
+        before, commit = harness.load(), harness.commit()
         with harness.clock() as spent:
             try:
                 report = module.run() if given.hours is None else module.run_whole(given.folder, given.hours)
@@ -58,11 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"{name}: skipped, {absent}", file=sys.stderr)
                 continue
         shown = " ".join(["python benchmarks/run.py", name, *(["--hours", f"{given.hours:g}", "--folder", "DIR"] if given.hours is not None else [])])
-        about = (f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {harness.commit()}; {harness.machine()}; {before} before, {harness.load()} after; "
+        about = (f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit}; {harness.machine()}; {before} before, {harness.load()} after; "
                  f"`{shown}` took {spent.wall:.0f} s wall, {spent.cpu:.0f} s CPU")
         section = report.markdown(about)
         print(section)
-        document = harness.replace_section(document, name, section)
+        document = harness.replace_section(document, name, section, NAMES)
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(document, encoding="utf-8")
         good &= all(check.holds is not False for check in report.checks)

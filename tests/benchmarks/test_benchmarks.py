@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import cartpole, first_order_peer, harness, kernel_speed, linear_loops, pairs, precise, published_pairs, run
+from verifiers.kernel.codes import Refusal
 from verifiers.kernel.graph import Builder
 from verifiers.kernel.properties import Goal
 from verifiers.kernel.stage import Stage, quadratic
@@ -15,17 +16,17 @@ from verifiers.load.floats import evaluate
 from verifiers.smt.branch_and_bound import Task, search
 
 
-def plain_stage() -> Stage:
-    """x1' = -x1 - x2^3, x2' = -x2 + x1^3 with |x|^2: needs a few hundred boxes down to |x|^2 = 1/100."""
+def plain_stage(half_width: float = 1.4, level: Fraction = Fraction(2)) -> Stage:
+    """x1' = -x1 - x2^3, x2' = -x2 + x1^3 with |x|^2: needs a few hundred boxes down to |x|^2 = 1/100; {|x|^2 <= 2} leaves the domain."""
     b = Builder()
     x = b.input(2)
     one, two = b.take(x, [0]), b.take(x, [1])
     first = b.binary("sub", b.unary("neg", one), b.unary("pow", two, 3))
     second = b.binary("sub", b.unary("pow", one, 3), two)
     function = quadratic([[Fraction(1), Fraction(0)], [Fraction(0), Fraction(1)]], [Fraction(0)] * 2)
-    half = np.array([1.4, 1.4])
+    half = np.array([half_width, half_width])
     field = b.build([b.concat([first, second])])
-    return Stage(field, "continuous", function, Fraction(2), -half, half, -half, half, ((function, Fraction(1, 100)),))
+    return Stage(field, "continuous", function, level, -half, half, -half, half, ((function, Fraction(1, 100)),))
 
 
 def failed(report: harness.Report) -> list[str]:
@@ -62,10 +63,13 @@ def test_a_failed_check_is_loud_and_decides_the_exit_code(tmp_path, monkeypatch,
     assert "**DOES NOT HOLD**: it is so" in out.read_text() and "commit" in out.read_text() and "**DOES NOT HOLD**" in capsys.readouterr().out
 
 
-def test_a_section_replaces_its_own_and_leaves_the_others():
-    document = harness.replace_section(harness.replace_section("# Results\n", "one", "first"), "two", "second")
-    again = harness.replace_section(document, "one", "third")
+def test_a_section_replaces_its_own_and_leaves_the_others_in_order():
+    order = ("one", "two")
+    document = harness.replace_section(harness.replace_section("# Results\n", "two", "second", order), "one", "first", order)
+    assert document.startswith("# Results\n") and document.index("first") < document.index("second")
+    again = harness.replace_section(document, "one", "third", order)
     assert "first" not in again and again.index("third") < again.index("second") and again.count("<!-- begin one -->") == 1
+    assert again.startswith("# Results\n")
 
 
 @pytest.mark.parametrize(("value", "text"), [
@@ -107,9 +111,7 @@ def test_peer_bounds_hold_samples_and_its_answers_need_all_conditions():
 
 
 def test_probe_without_thinning_counts_the_tree_and_with_it_is_right_on_average():
-    stage = plain_stage()
-    stage = Stage(**{**stage.__dict__, "level": Fraction(9, 5), "lo": np.array([-1.35, -1.35]), "hi": np.array([1.35, 1.35]),
-                     "inner_lo": np.array([-1.35, -1.35]), "inner_hi": np.array([1.35, 1.35])})
+    stage = plain_stage(1.35, Fraction(9, 5))
     whole = search(stage, Goal("attraction"))
     task = Task(stage, Goal("attraction"), 52)
 
@@ -156,6 +158,19 @@ def test_cartpole_whole_search_goes_on_where_it_stopped(cases, tmp_path):
     assert first.checks[0].holds is None and first.tables[0].rows[1][1] == 0
     (tmp_path / "40-000000.tree").write_bytes(b"")
     assert cartpole.run_whole(tmp_path, 1e-9, settings).tables[0].rows[1][1] == 1
+
+
+def test_cartpole_whole_search_puts_its_subtrees_together(monkeypatch, tmp_path):
+    monkeypatch.setattr(cartpole, "cartpole_stage", lambda pair: plain_stage(1.35, Fraction(9, 5)))
+    monkeypatch.setattr(pairs, "read_pair", lambda name: None)
+    report = cartpole.run_whole(tmp_path, 0.05, cartpole.Settings(frontier=20), workers=1)
+    figures = {row[0]: row[1] for row in report.tables[0].rows}
+    assert report.checks[0].holds is True and figures["leaves accepted by the kernel's rules"] > 100
+    # a tree that covers less is refused when the search is taken up again
+    path = sorted(tmp_path.glob("*.tree"))[0]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(Refusal):
+        cartpole.run_whole(tmp_path, 0.05, cartpole.Settings(frontier=20), workers=1)
 
 
 def test_kernel_speed_in_small(cases):
