@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -30,6 +31,7 @@ from verifiers.smt import counterexample as cex
 from verifiers.smt.branch_and_bound import Progress, process_pool
 from verifiers.smt.resume import Saved
 
+UNMET = {"NOT_CONTAINED": "UNKNOWN", "RADIUS_TOO_SMALL": "UNKNOWN", "VOLUME_TOO_SMALL": "UNKNOWN", "EMPTY_REGION": "REFUSED"}
 ATTRACTION = ("asymptotic_stability_roa", "exponential_stability_roa")
 ASSUMPTIONS = ("the full state is measured without delay and without noise",
                "the plant's equations and parameters hold exactly on the domain",
@@ -158,6 +160,9 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
         work.saved.clear()
         if receipt.outcome == "ACCEPTED":
             return Verdict("PROVED", None, None, receipt.message, name, kind, receipt, out, searched, work.boxes)
+        if receipt.code in UNMET:  # the decrease is proved, but not on the region demanded: such a bundle is of no use
+            shutil.rmtree(out)
+            return Verdict(UNMET[receipt.code], receipt.code, receipt.at, receipt.message, name, kind, receipt, None, searched, work.boxes)
         outcome = {"REFUSED": "REFUSED", "DECLINED": "UNKNOWN"}.get(receipt.outcome, "ERROR")
         return Verdict(outcome, receipt.code, receipt.at, receipt.message, name, kind, receipt, out, searched, work.boxes)
     except Refuted as no:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 
 from systems import plant_json_path
-from verifiers.prove import Verdict, verify
+from verifiers.kernel.exact import affine_exact
+from verifiers.prove import Question, Verdict, verify
 
 onnx = pytest.importorskip("onnx")
 helper, numpy_helper, DOUBLE = onnx.helper, onnx.numpy_helper, onnx.TensorProto.DOUBLE
@@ -245,6 +247,14 @@ BASES: dict[str, Callable[[Path], Path]] = {f.__name__: f for f in (
 def prove(requirement: Path, out: Path | None = None, budget: float = 30.0) -> Verdict:
     """``verify`` in this process."""
     return verify(requirement, out, budget=budget, workers=1)
+
+
+def exact_matrix(question: Question) -> list[list[Fraction]]:
+    """The matrix of a linear loop, exact."""
+    found = affine_exact(question.setting().loop.field)
+    if found is None:
+        raise ValueError("the loop is not linear")
+    return [list(row) for row in found[0]]
 
 
 # changing one thing ---------------------------------------------------------------------------------------------------

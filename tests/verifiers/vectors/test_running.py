@@ -1,0 +1,89 @@
+"""The check in other hands: without asserts, isolated from the environment, and in parts that are joined."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from repository import ROOT
+
+from verifiers.kernel.check import check, join
+
+RUN = f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'kernel'; runpy.run_module('verifiers.kernel', run_name='__main__')"
+
+
+def run(*arguments: str, flags: tuple[str, ...] = ("-I", "-O")) -> tuple[int, dict]:
+    """Exit code and receipt of the kernel in a process of its own."""
+    done = subprocess.run([sys.executable, *flags, "-c", RUN, *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.threat("T22")
+@pytest.mark.parametrize("flags", [("-I",), ("-I", "-O"), ("-I", "-OO")])
+def test_without_asserts_the_kernel_says_the_same(flags, twin):
+    good, bad = twin("pendulum"), twin("pendulum")
+    bad.tree("shell-1", lambda data: data[:-1])
+    bad.save()
+    exit_code, receipt = run(str(good.bundle), "--requirement", str(good.requirement), flags=flags)
+    here = check(good.bundle, good.requirement)
+    assert (exit_code, receipt["outcome"], receipt["leaves"], receipt["bundle_digest"]) == (0, "ACCEPTED", here.leaves, here.bundle_digest)
+    exit_code, receipt = run(str(bad.bundle), "--requirement", str(bad.requirement), flags=flags)
+    assert (exit_code, receipt["outcome"], receipt["code"]) == (1, "REFUSED", "TREE_INCOMPLETE")
+
+
+@pytest.mark.threat("T22")
+def test_a_module_beside_the_bundle_does_not_shadow_numpy(twin):
+    made = twin("pendulum")
+    (made.folder / "numpy.py").write_text("raise SystemExit(0)\n")
+    done = subprocess.run([sys.executable, "-I", "-c", RUN, str(made.bundle)], cwd=made.folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["outcome"]) == (0, "ACCEPTED")
+
+
+def test_an_integrity_failure_and_a_part_have_their_exit_codes(twin):
+    made = twin("pendulum")
+    assert run(str(made.bundle), "--part", "0/2")[0] == 3
+    (made.bundle / "controller.onnx").write_bytes(b"")
+    assert run(str(made.bundle))[0] == 4
+
+
+@pytest.mark.threat("T12", "T21")
+def test_parts_join_only_when_all_of_one_bundle_are_there(bases):
+    here, there = bases("network_shell") / "loop.cert", bases("discrete_shell") / "loop.cert"
+    parts = [check(here, None, (i, 3)) for i in range(3)]
+    assert {(p.outcome, p.code, p.level) for p in parts} == {("DECLINED", "PART_MISSING", None)}
+    whole = join(parts, 3)
+    assert (whole.outcome, whole.level, whole.region) == ("ACCEPTED", "L2", check(here).region)
+    foreign, complete = check(there, None, (2, 3)), check(here)
+    for wrong, count in ((parts[:2], 3), ([*parts, parts[0]], 3), ([parts[0]] * 3, 3), ([*parts[:2], foreign], 3), (parts, 2), (parts, 4), ([], 0),
+                         ([], 1), ([complete, *parts[:2]], 3), ([complete, check(there)], 2), ([*parts[:2], replace(parts[2], name="other")], 3),
+                         (parts[:1], 1)):
+        joined = join(wrong, count)
+        assert (joined.outcome, joined.code, joined.level) == ("DECLINED", "PART_MISSING", None)
+    assert join([complete], 1).outcome == "ACCEPTED"
+
+
+def test_a_refused_part_refuses_the_whole_whatever_stands_beside_it(twin):
+    good, bad = twin("network_shell"), twin("network_shell")
+    bad.tree("shell-1", lambda data: data + b"\x80")
+    bad.save()
+    for receipts in ([check(good.bundle), check(bad.bundle)], [check(bad.bundle, None, (0, 2)), check(good.bundle, None, (1, 2))]):
+        joined = join(receipts, 2)
+        assert (joined.outcome, joined.code) == ("REFUSED", "TREE_TRAILING")
+
+
+def test_every_faulty_batch_is_in_some_part(twin):
+    """All leaves of a wrong kind, spread over batches: the parts together see what the whole sees."""
+    made = twin("network_shell")
+    made.tree("shell-1", lambda data: data.replace(b"\x80", b"\x82"))
+    made.save()
+    parts = [check(made.bundle, None, (i, 5)) for i in range(5)]
+    assert [p.code for p in parts if p.outcome == "REFUSED"] and join(parts, 5).outcome == "REFUSED"
+
+
+@pytest.mark.parametrize("part", [(0, 0), (-1, 2), (2, 2), (1, 1)])
+def test_a_part_that_does_not_exist_is_an_error(part, bases):
+    receipt = check(bases("pendulum") / "loop.cert", None, part)
+    assert (receipt.outcome, receipt.code) == ("ERROR", "BAD_NUMBER")
