@@ -45,7 +45,7 @@ def each_flip(source: Path, folder: Path, count: int | None) -> Iterator[tuple[s
         path.write_bytes(old)
 
 
-@pytest.mark.threat("T01", "T02", "T17")
+@pytest.mark.threat("T01", "T02")
 @pytest.mark.parametrize("name", ["biased", "linear", "invariance"])
 @pytest.mark.parametrize("count", [250, pytest.param(None, marks=pytest.mark.slow)])
 def test_no_flipped_bit_of_the_files_is_accepted(name, count, bases, tmp_path):
