@@ -16,7 +16,7 @@ from benchmarks.harness import Check, Report, Table, clock
 from verifiers.kernel.graph import Floats
 from verifiers.kernel.properties import Goal, check_shell
 from verifiers.kernel.stage import Stage
-from verifiers.smt.branch_and_bound import BATCH, UNDECIDED, Outcome, Task, decide, grow, pack, process_pool, search
+from verifiers.smt.branch_and_bound import UNDECIDED, Outcome, Task, decide_wave, grow, pack, process_pool, search
 
 CLAIM = "The published cart-pole network can be proved by box trees in core-hours that this sample projects"
 NAME = "cartpole_seed1"
@@ -81,8 +81,9 @@ def probe(task: Task, lo: Floats, hi: Floats, depth: Floats, root: np.ndarray, w
 
     .. math:: \mathrm E \sum_k w_k \lvert S_k \rvert = N
 
-    for each root, where :math:`S_k` is what is kept of wave k, :math:`w_k` its weight and N the number of nodes of its subtrees: a wave wider than
-    ``width`` is cut to a uniform random part of that size, and its weight grows by the inverse of the share kept.
+    for each root, where :math:`S_k` is what is evaluated and kept of wave k, :math:`w_k` its weight and N the number of boxes evaluated in
+    its subtrees: a wave wider than ``width`` is cut to a uniform random part of that size, and its weight grows by the inverse of the share
+    kept.
 
     Parameters
     ----------
@@ -100,13 +101,15 @@ def probe(task: Task, lo: Floats, hi: Floats, depth: Floats, root: np.ndarray, w
     roots = int(root.max()) + 1
     weight = np.ones(roots)
     boxes, stuck, stuck_volume = np.zeros(roots), np.zeros(roots), np.zeros(roots)
-    thinned, evaluated = np.zeros(roots, dtype=bool), 0
+    thinned, evaluated, ahead = np.zeros(roots, dtype=bool), 0, np.full(lo.shape[0], -1)
     while lo.shape[0]:
-        parts = [decide(task.stage, task.goal, lo[k:k + BATCH], hi[k:k + BATCH]) for k in range(0, lo.shape[0], BATCH)]
-        tag, split, _, v_lo = (np.concatenate([p[i] for p in parts]) for i in range(4))
-        evaluated += lo.shape[0]
-        boxes += np.bincount(root, weight[root], roots)
-        given_up = (tag == UNDECIDED) & task.given_up(depth, v_lo)
+        wave = decide_wave(task, lo, hi, ahead, math.inf)
+        if wave is None:
+            break
+        tag, split, asked = wave.tag, wave.split, ahead < 0
+        evaluated += int(asked.sum())
+        boxes += np.bincount(root[asked], weight[root[asked]], roots)
+        given_up = (tag == UNDECIDED) & asked & (task.given_up(depth, wave.v_lo) | wave.violated)
         stuck += np.bincount(root[given_up], weight[root[given_up]], roots)
         stuck_volume += np.bincount(root[given_up], (weight[root] * np.prod(hi - lo, axis=1))[given_up], roots)
         at = np.flatnonzero((tag == UNDECIDED) & ~given_up)
@@ -122,7 +125,7 @@ def probe(task: Task, lo: Floats, hi: Floats, depth: Floats, root: np.ndarray, w
         low, high = lo[at], hi[at]
         low[row[upper], axis[upper]] = middle[upper]
         high[row[~upper], axis[~upper]] = middle[~upper]
-        lo, hi, depth, root = low, high, depth[at] + 1, root[at]
+        lo, hi, depth, root, ahead = low, high, depth[at] + 1, root[at], wave.after[at]
     return Probe(boxes, stuck, stuck_volume, thinned, evaluated)
 
 
@@ -149,7 +152,7 @@ def run(settings: Settings | None = None) -> Report:
     stage = cartpole_stage(pairs.read_pair(NAME))
     task, rng = Task(stage, GOAL, s.depth), np.random.default_rng(s.seed)
     with np.errstate(all="ignore"):
-        _, _, out, (lo, hi, depth) = grow(task, stage.lo[None], stage.hi[None], np.zeros(1), most=s.frontier)
+        _, _, out, (lo, hi, depth, _) = grow(task, stage.lo[None], stage.hi[None], np.zeros(1), most=s.frontier)
         population, whole = lo.shape[0], float(np.prod(stage.hi - stage.lo))
 
         def some(at: np.ndarray) -> Probe:
@@ -210,7 +213,7 @@ def run_whole(folder: Path, hours: float, settings: Settings | None = None, work
     stage = cartpole_stage(pairs.read_pair(NAME))
     folder.mkdir(parents=True, exist_ok=True)
     with np.errstate(all="ignore"):
-        tags, splits, _, (lo, hi, _) = grow(Task(stage, GOAL, s.depth), stage.lo[None], stage.hi[None], np.zeros(1), most=s.frontier)
+        tags, splits, _, (lo, hi, *_) = grow(Task(stage, GOAL, s.depth), stage.lo[None], stage.hi[None], np.zeros(1), most=s.frontier)
     files = [folder / f"{s.frontier}-{k:06d}.tree" for k in range(lo.shape[0])]
     deadline, stuck, boxes = monotonic() + hours * 3600, 0, 0
     waiting = [int(k) for k in np.random.default_rng(s.seed).permutation(lo.shape[0]) if not files[k].exists()]

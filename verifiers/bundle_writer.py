@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -48,7 +48,7 @@ def certificate(*, requirement: bytes, plant: bytes, controller: bytes | None, f
 
 def write_bundle(out: Path, *, requirement: bytes, plant: bytes, controller: bytes | None, functions: Mapping[str, Any],
                  files: Mapping[str, bytes], claim: Mapping[str, Any], obligations: Sequence[Mapping[str, Any]], assumptions: Sequence[str],
-                 producer: Mapping[str, Any], force: bool = False) -> Path:
+                 producer: Mapping[str, Any], force: bool = False, judge: Callable[[Path], bool] | None = None) -> Path:
     """Write a bundle and return its folder; whatever fails, ``out`` is either what it was or complete.
 
     Parameters
@@ -61,6 +61,8 @@ def write_bundle(out: Path, *, requirement: bytes, plant: bytes, controller: byt
         Further files, ``lyapunov.onnx`` or ``proof/NAME``, each of which ``functions`` or ``obligations`` refer to (see :func:`reference`).
     force : bool
         Replace an existing bundle (never a folder that is not one).
+    judge : callable or None
+        Asked about the complete folder before it takes its place; what it answers False to is thrown away, and ``out`` stays what it was.
 
     Raises
     ------
@@ -86,6 +88,8 @@ def write_bundle(out: Path, *, requirement: bytes, plant: bytes, controller: byt
                 (new / name).parent.mkdir(exist_ok=True)
                 (new / name).write_bytes(content)
         open_bundle(new)
+        if judge is not None and not judge(new):
+            return out
         _exchange(new, out, aside / "old")
     finally:
         if os.path.lexists(out) or not (aside / "old").exists():  # never remove the only copy

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -107,7 +106,8 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
     Parameters
     ----------
     requirement, out : Path
-        The requirement file and the bundle to write (:func:`default_bundle` by default; replaced only with ``force``).
+        The requirement file and the bundle to write (:func:`default_bundle` by default; replaced only with ``force``, and only by a bundle
+        that the kernel accepted).
     budget : float
         Seconds for the search.
     workers : int or None
@@ -153,18 +153,22 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
             files["lyapunov.onnx"] = question.lyapunov
         elif question.lyapunov is not None:
             functions.pop("V", None)
+        receipts: list[Receipt] = []
+
+        def accepted(folder: Path) -> bool:
+            receipts.append(check(folder, path))
+            return receipts[-1].outcome == "ACCEPTED"
+
         write_bundle(out, requirement=question.data, plant=question.plant, controller=question.controller, functions=functions, files=files,
-                     claim=claim, obligations=work.obligations, assumptions=_assumptions(setting),
+                     claim=claim, obligations=work.obligations, assumptions=_assumptions(setting), judge=accepted,
                      producer={"tool": "certctl", "python": platform.python_version(), "numpy": np.__version__}, force=force)
-        receipt = check(out, path)
+        receipt = receipts[-1]
         work.saved.clear()
         if receipt.outcome == "ACCEPTED":
             return Verdict("PROVED", None, None, receipt.message, name, kind, receipt, out, searched, work.boxes)
-        if receipt.code in UNMET:  # the decrease is proved, but not on the region demanded: such a bundle is of no use
-            shutil.rmtree(out)
-            return Verdict(UNMET[receipt.code], receipt.code, receipt.at, receipt.message, name, kind, receipt, None, searched, work.boxes)
-        outcome = {"REFUSED": "REFUSED", "DECLINED": "UNKNOWN"}.get(receipt.outcome, "ERROR")
-        return Verdict(outcome, receipt.code, receipt.at, receipt.message, name, kind, receipt, out, searched, work.boxes)
+        # UNMET: the decrease is proved, but not on the region demanded.  A bundle that is not accepted is never left behind.
+        outcome = UNMET.get(receipt.code or "", {"REFUSED": "REFUSED", "DECLINED": "UNKNOWN"}.get(receipt.outcome, "ERROR"))
+        return Verdict(outcome, receipt.code, receipt.at, receipt.message, name, kind, receipt, None, searched, work.boxes)
     except Refuted as no:
         return verdict("REFUTED", no.code, no.at, no.message, no.x)
     except Undecided as no:

@@ -43,8 +43,8 @@ class Function:
     def thresholds(self, level: Fraction) -> tuple[float, float]:
         """Return ``(below, above)``: value <= below implies V <= level, value > above implies V > level (infinite where there is none).
 
-        With a sigmoid or tanh at the output the *value* is that function's argument, and both numbers are found by bisection with
-        the enclosure of the function (docs/theory/monotone_output.md).
+        With a sigmoid or tanh at the output the *value* is that function's argument, and both numbers are the sharpest of a few
+        candidates that the enclosure of the function confirms (docs/theory/monotone_output.md).
         """
         return _thresholds(self.monotone, level)
 
@@ -53,19 +53,17 @@ class Function:
 def _thresholds(monotone: str | None, level: Fraction) -> tuple[float, float]:
     if monotone is None:
         return down(level), up(level)
-    forward = elementary.sigmoid if monotone == "sigmoid" else elementary.tanh
-
-    def bounds(t: float) -> tuple[Fraction, Fraction]:
-        lo, hi = forward(np.array([t]), np.array([t]))
-        return Fraction(float(lo[0])), Fraction(float(hi[0]))
-
-    below, top, bottom, above = -np.inf, 64.0, -64.0, np.inf
-    for _ in range(100):
-        t = 0.5 * (max(below, -64.0) + top)
-        below, top = (t, top) if bounds(t)[1] <= level else (below, t)
-        t = 0.5 * (bottom + min(above, 64.0))
-        bottom, above = (bottom, t) if bounds(t)[0] >= level else (t, above)
-    return float(below), float(above)
+    low = Fraction(0) if monotone == "sigmoid" else Fraction(-1)
+    if not low < level < 1:
+        return -np.inf, np.inf
+    forward, scale = (elementary.sigmoid, 1.0) if monotone == "sigmoid" else (elementary.tanh, 0.5)
+    guess = scale * float(np.log(float((level - low) / (1 - level))))
+    steps = max(1.0, abs(guess)) * 2.0 ** np.arange(-52.0, 1.0)
+    near = np.concatenate([guess - steps, guess + steps])  # candidates only: what they imply is read off the enclosure
+    lo, hi = forward(near, near)
+    below = [t for t, v in zip(near.tolist(), hi.tolist(), strict=True) if Fraction(v) <= level]
+    above = [t for t, v in zip(near.tolist(), lo.tolist(), strict=True) if Fraction(v) >= level]
+    return max(below, default=-np.inf), min(above, default=np.inf)
 
 
 def strip_output(graph: Graph) -> Function:

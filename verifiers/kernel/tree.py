@@ -20,7 +20,7 @@ MAX_DEPTH = 400
 MAX_SPLIT = 64
 
 
-def leaves(data: bytes, lo: Floats, hi: Floats, at: str, batch: int = 2048) -> Iterator[tuple[int, Floats, Floats]]:
+def leaves(data: bytes, lo: Floats, hi: Floats, at: str, batch: int = 1024) -> Iterator[tuple[int, Floats, Floats]]:
     """Stream the leaves of a tree over the root box [lo, hi] in batches of one tag each.
 
     Parameters

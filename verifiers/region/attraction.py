@@ -28,7 +28,7 @@ from verifiers.kernel.tree import LEAF, OUTSIDE
 from verifiers.region import quadratic as quad
 from verifiers.region.sampling import FloatFunction, FloatLoop, float_function
 from verifiers.smt import counterexample as cex
-from verifiers.smt.branch_and_bound import STUCK, Outcome, Progress, search
+from verifiers.smt.branch_and_bound import STUCK, Outcome, Progress, Violated, search
 
 SAMPLES = 24_000
 
@@ -90,17 +90,21 @@ class Work:
         self.files[f"proof/{name}.tree"] = data
         return reference(f"proof/{name}.tree", data)
 
-    def run(self, stage: Stage, goal: Goal, name: str, depth: int, shallow: tuple[float, int] | None = None) -> Outcome:
-        """Search a stage's tree within the budget; ``shallow = (v, d)`` gives boxes of values above v up at depth d already."""
+    def run(self, stage: Stage, goal: Goal, name: str, depth: int, shallow: tuple[float, int] | None = None, refute: bool = False) -> Outcome:
+        """Search a stage's tree within the budget (:func:`verifiers.smt.branch_and_bound.search`); a violation leaves its boxes as stuck."""
         done = self.saved.load(name, stage) if self.saved is not None else None
         keep = (lambda groups: self.saved.store(name, stage, groups)) if self.saved is not None else None
-        out = search(stage, goal, executor=self.executor, budget=self.left, depth=depth, shallow=shallow, phase=name, progress=self.progress,
-                     done=done, keep=keep)
+        try:
+            out = search(stage, goal, executor=self.executor, budget=self.left, depth=depth, shallow=shallow, refute=refute, phase=name,
+                         progress=self.progress, done=done, keep=keep)
+        except Violated as no:
+            return Outcome(finished=True, stuck_lo=no.args[0], stuck_hi=no.args[1])
         self.boxes += out.boxes
         if out.interrupted:
             raise Undecided(Code.INTERRUPTED, name, f"interrupted after {out.boxes} boxes; run again with --resume")
         if not out.finished:
-            raise Undecided(Code.BUDGET, name, f"the budget ended after {out.boxes} boxes; raise --budget, or go on with --resume")
+            raise Undecided(Code.BUDGET, name, f"the budget ended after {out.boxes} boxes, the worst open one near {self.states(out.worst_at)}; "
+                            "raise --budget, or go on with --resume", out.worst_at)
         return out
 
 
@@ -316,7 +320,7 @@ def _network_shell(work: Work, low: float, top: float) -> None:
     if wanted is not None:
         stage = make_stage(setting, source, wanted, None)
         out = work.run(stage, Goal("attraction"), f"shell-{len(setting.stages)}", 26 * n, (stage.function.thresholds(
-            Fraction(low + 0.25 * (float(wanted) - low)))[0], 22 * n))
+            Fraction(low + 0.25 * (float(wanted) - low)))[0], 22 * n), refute=True)
         if out.stuck_lo.size:
             _explain_stuck(work, stage, out)
         level, tree = wanted, out.tree

@@ -39,7 +39,8 @@ def prove_nonvacuity(work: Work) -> None:
         return
     cells = VOLUME_CELLS.get(len(lo))
     if cells is not None:
-        tree = grow_cover(stage, stage.lo, stage.hi, widths=(stage.hi - stage.lo) / cells, give_up=False, seconds=min(60.0, max(5.0, work.left)))
+        tree = grow_cover(stage, stage.lo, stage.hi, widths=(stage.hi - stage.lo) / cells, give_up=False, seconds=min(60.0, max(5.0, work.left)),
+                          executor=work.executor)
         if tree is not None:
             _add(work, "volume", {"kind": "box_tree", "tree": work.tree("volume", tree)})
 

@@ -28,6 +28,8 @@ from verifiers.kernel.tree import DECREASE, INNER, LEAF, OUTSIDE
 BATCH = 1024
 GROUP = 320
 PARALLEL_FROM = 2048
+FAR = 0.45
+"""Share of the spread above which a bound is taken to be out of reach for both halves of a box (measured: docs/results.md)."""
 UNDECIDED = 255
 STUCK = LEAF + 127  # no leaf of the kernel: a box given up at the depth limit, to be turned into OUTSIDE or into a failure
 
@@ -46,12 +48,13 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a worker needs: the stage, the goal, the depth limit of a box, and a lower one for boxes of values above a bound."""
+    """What a worker needs: stage, goal, depth limit of a box, a lower one for boxes of values above a bound, and whether a violation ends it all."""
 
     stage: Stage
     goal: Goal
     depth: int
     shallow: tuple[float, int] | None = None
+    refute: bool = False
 
     def given_up(self, depth: Floats, v_lo: Floats) -> Bools:
         """True (B,) where a box is too deep to be split again."""
@@ -61,11 +64,16 @@ class Task:
         return np.asarray(deep)
 
 
+class Violated(Exception):
+    """The claim fails on these whole boxes (lo, hi), each (B, n); a point of them replays."""
+
+
 @dataclass(eq=False)
 class Outcome:
     """Result of a search.
 
-    ``tree`` is complete when ``finished``; ``stuck`` holds (lo, hi) of boxes given up at the depth limit; ``boxes`` counts evaluated boxes.
+    ``tree`` is complete when ``finished``; ``stuck`` holds (lo, hi) of boxes given up at the depth limit; ``boxes`` counts
+    evaluated boxes; ``worst`` is the largest bound of the decrease among the boxes left open, ``worst_at`` the middle of that box.
     """
 
     tree: bytes = b""
@@ -73,6 +81,7 @@ class Outcome:
     boxes: int = 0
     leaves: int = 0
     worst: float = -math.inf
+    worst_at: tuple[float, ...] = ()
     stuck_lo: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     stuck_hi: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     interrupted: bool = False
@@ -99,8 +108,20 @@ def process_pool(count: int | None) -> Iterator[Executor | None]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def decide(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> tuple[np.ndarray, np.ndarray, Floats, Floats]:
-    """Decide boxes (B, n); each (B,): tag of a leaf or UNDECIDED, coordinate to split, bound of the decrease, lower bound of the value."""
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """Boxes decided, each (B,): tag of a leaf or UNDECIDED, coordinate to split, the one after it or -1, decrease bound, least value, violated."""
+
+    tag: np.ndarray
+    split: np.ndarray
+    after: np.ndarray
+    bound: Floats
+    v_lo: Floats
+    violated: Bools
+
+
+def decide(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> Decided:
+    """Decide boxes (B, n) with the kernel's rules."""
     boxes = lo.shape[0]
     tag = np.full(boxes, UNDECIDED, dtype=np.uint8)
     found = stage.evaluate(lo, hi)
@@ -116,7 +137,20 @@ def decide(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> tuple[np.ndarray
     if maybe.size:
         good = _decreasing(stage, goal, lo[maybe], hi[maybe], _pick(found, maybe))
         tag[maybe[good]] = DECREASE
-    return tag, _split(stage, lo, hi, found), found.decrease, found.v_lo
+    split, after = _split(stage, lo, hi, found)
+    return Decided(tag, split, after, found.decrease, found.v_lo, (tag == UNDECIDED) & _violated(stage, goal, lo, hi, found))
+
+
+def _violated(stage: Stage, goal: Goal, lo: Floats, hi: Floats, found: Evaluation) -> Bools:
+    """Whole boxes within the level and outside the regions before, on which the decrease is nowhere negative: splitting is in vain."""
+    bad = np.zeros(lo.shape[0], dtype=bool)
+    if goal.kind != "attraction":
+        return bad
+    at = np.flatnonzero((found.least >= 0) & (found.v_hi <= stage.function.thresholds(stage.level)[0]))
+    for function, level in stage.inner:
+        at = at[stage.value(function, lo[at], hi[at])[0] > function.thresholds(level)[1]] if at.size else at
+    bad[at] = True
+    return bad
 
 
 def _pick(found: Evaluation, at: np.ndarray) -> Evaluation:
@@ -160,54 +194,87 @@ def _all(rules: Sequence[tuple[object, Bools]], more: Bools) -> Bools:
     return good
 
 
-def _split(stage: Stage, lo: Floats, hi: Floats, found: Evaluation) -> np.ndarray:
-    """The coordinate with the largest share in the bound; the widest one where the decrease is not what is missing."""
+def _split(stage: Stage, lo: Floats, hi: Floats, found: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+    """The coordinate with the largest share in the bound; the widest one where the decrease is not what is missing.
+
+    Where the bound is so far off that no half of the box can be expected to pass, the coordinate after it is chosen at once and
+    the halves are not evaluated (-1: evaluate them).
+    """
     wide = ((hi - lo) / (stage.hi - stage.lo)).T
     scores = np.where(np.isfinite(found.scores), found.scores, np.inf)
     known = np.isfinite(scores).all(axis=0) & (found.decrease >= 0)
     use = np.where(known, scores, wide)
     use = np.where(wide < 1e-3 * wide.max(axis=0), 0.0, use)  # no slivers: they help one bound and spoil all others
-    return use.argmax(axis=0)
+    first = use.argmax(axis=0)
+    boxes = np.arange(first.size)
+    use[first, boxes] *= 0.5
+    return first, np.where(known & (found.decrease > FAR * scores.sum(axis=0)), use.argmax(axis=0), -1)
 
 
 def grow(task: Task, lo: Floats, hi: Floats, depth: Floats, deadline: float = math.inf, most: int = 1 << 62
-         ) -> tuple[list[np.ndarray], list[np.ndarray], Outcome, tuple[Floats, Floats, Floats]]:
+         ) -> tuple[list[np.ndarray], list[np.ndarray], Outcome, tuple[Floats, Floats, Floats, Floats]]:
     """Grow the subtrees of boxes (B, n) wave by wave.
 
     Returns
     -------
     (tags, splits, outcome, frontier)
-        Per wave the tag and split coordinate of each node (children follow in the next wave, in pairs), and the boxes of the
-        last wave that are still open when there are more than ``most`` of them or time is up.
+        Per wave the tag and split coordinate of each node (children follow in the next wave, in pairs), and the boxes that
+        are still open when there are more than ``most`` of them or time is up: lo, hi, depth, bound of the decrease on the parent.
+
+    Raises
+    ------
+    Violated
+        When the task asks for it and the claim fails on a whole box.
     """
     out, tags, splits = Outcome(finished=True), [], []
     stuck_lo, stuck_hi = [], []
+    ahead, bound = np.full(lo.shape[0], -1), np.full(lo.shape[0], math.inf)
     while lo.shape[0]:
-        if lo.shape[0] > most or time.monotonic() > deadline:
+        if lo.shape[0] > most:
             out.finished = False
             break
-        parts = [decide(task.stage, task.goal, lo[k:k + BATCH], hi[k:k + BATCH]) for k in range(0, lo.shape[0], BATCH)]
-        tag, split, bound, v_lo = (np.concatenate([p[i] for p in parts]) for i in range(4))
-        out.boxes += lo.shape[0]
-        given_up = (tag == UNDECIDED) & task.given_up(depth, v_lo)
+        wave = decide_wave(task, lo, hi, ahead, deadline)
+        if wave is None:
+            out.finished = False
+            break
+        tag, open_ = wave.tag, ahead < 0
+        out.boxes += int(open_.sum())
+        if task.refute and wave.violated.any():
+            raise Violated(lo[wave.violated], hi[wave.violated])
+        given_up = (tag == UNDECIDED) & open_ & (task.given_up(depth, wave.v_lo) | wave.violated)
         if given_up.any():
             stuck_lo.append(lo[given_up])
             stuck_hi.append(hi[given_up])
             tag[given_up] = STUCK - LEAF
-            out.worst = max(out.worst, float(np.nanmax(bound[given_up], initial=-math.inf)))
         tags.append(tag)
-        splits.append(split)
+        splits.append(wave.split)
         opened = np.flatnonzero(tag == UNDECIDED)
         out.leaves += lo.shape[0] - opened.size
-        at, axis = np.arange(opened.size), split[opened]
+        at, axis = np.arange(opened.size), wave.split[opened]
         low, high = np.repeat(lo[opened], 2, axis=0), np.repeat(hi[opened], 2, axis=0)
         middle = 0.5 * lo[opened, axis] + 0.5 * hi[opened, axis]
         high[2 * at, axis] = middle
         low[2 * at + 1, axis] = middle
-        lo, hi, depth = low, high, np.repeat(depth[opened] + 1, 2)
+        bound = np.repeat(np.where(open_, wave.bound, bound)[opened], 2)
+        lo, hi, depth, ahead = low, high, np.repeat(depth[opened] + 1, 2), np.repeat(wave.after[opened], 2)
     if stuck_lo:
         out.stuck_lo, out.stuck_hi = np.concatenate(stuck_lo), np.concatenate(stuck_hi)
-    return tags, splits, out, (lo, hi, depth)
+    return tags, splits, out, (lo, hi, depth, bound)
+
+
+def decide_wave(task: Task, lo: Floats, hi: Floats, ahead: np.ndarray, deadline: float) -> Decided | None:
+    """Decide the boxes whose split is not fixed ahead; None when time is up."""
+    count, at = lo.shape[0], np.flatnonzero(ahead < 0)
+    wave = Decided(np.full(count, UNDECIDED, dtype=np.uint8), ahead.copy(), np.full(count, -1), np.full(count, -math.inf),
+                   np.full(count, -math.inf), np.zeros(count, dtype=bool))
+    for k in range(0, at.size, BATCH):
+        if time.monotonic() > deadline:
+            return None
+        part = at[k:k + BATCH]
+        found = decide(task.stage, task.goal, lo[part], hi[part])
+        for name in ("tag", "split", "after", "bound", "v_lo", "violated"):
+            getattr(wave, name)[part] = getattr(found, name)
+    return wave
 
 
 def pack(tags: list[np.ndarray], splits: list[np.ndarray], below: list[bytes] | None = None) -> list[bytes]:
@@ -239,7 +306,7 @@ def pack(tags: list[np.ndarray], splits: list[np.ndarray], below: list[bytes] | 
 def _work(task: Task, lo: Floats, hi: Floats, depth: Floats, deadline: float) -> tuple[list[bytes], Outcome]:
     """One group: its subtrees in bytes.  A wave that grows too wide is worked off in slices, so memory stays flat."""
     with np.errstate(all="ignore"):
-        tags, splits, out, (low, high, deep) = grow(task, lo, hi, depth, deadline, most=16 * BATCH)
+        tags, splits, out, (low, high, deep, _) = grow(task, lo, hi, depth, deadline, most=16 * BATCH)
         if out.finished:
             return pack(tags, splits), out
         below: list[bytes] = []
@@ -247,10 +314,10 @@ def _work(task: Task, lo: Floats, hi: Floats, depth: Floats, deadline: float) ->
             if time.monotonic() > deadline:
                 return [], out
             part, more = _work(task, low[k:k + 4 * BATCH], high[k:k + 4 * BATCH], deep[k:k + 4 * BATCH], deadline)
-            below += part
             out = _merge(out, more)
             if not more.finished:
                 return [], out
+            below += part
         out.finished = True
         return pack(tags, splits, below), out
 
@@ -259,12 +326,12 @@ def _merge(a: Outcome, b: Outcome) -> Outcome:
     if b.stuck_lo.size:
         a.stuck_lo = np.concatenate([a.stuck_lo.reshape(-1, b.stuck_lo.shape[1]), b.stuck_lo])
         a.stuck_hi = np.concatenate([a.stuck_hi.reshape(-1, b.stuck_hi.shape[1]), b.stuck_hi])
-    a.boxes, a.leaves, a.worst = a.boxes + b.boxes, a.leaves + b.leaves, max(a.worst, b.worst)
+    a.boxes, a.leaves = a.boxes + b.boxes, a.leaves + b.leaves
     return a
 
 
 def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget: float = math.inf, depth: int | None = None,
-           shallow: tuple[float, int] | None = None,
+           shallow: tuple[float, int] | None = None, refute: bool = False,
            phase: str = "shell", progress: Callable[[Progress], None] | None = None, done: dict[int, tuple[list[bytes], Outcome]] | None = None,
            keep: Callable[[dict[int, tuple[list[bytes], Outcome]]], None] | None = None) -> Outcome:
     """Grow the tree of a stage.
@@ -281,6 +348,8 @@ def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget
         Boxes deeper than this are given up as stuck (default 26 per coordinate).
     shallow : (float, int) or None
         Boxes whose value lies above the bound are given up at this depth already.
+    refute : bool
+        End the search by :class:`Violated` as soon as the claim is seen to fail on a whole box.
     progress : callable or None
         Receives :class:`Progress` about twice a second.
     done, keep
@@ -294,16 +363,16 @@ def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget
     began = time.monotonic()
     deadline = began + budget
     n = stage.lo.shape[0]
-    task = Task(stage, goal, depth if depth is not None else 26 * n, shallow)
+    task = Task(stage, goal, depth if depth is not None else 26 * n, shallow, refute)
     lo, hi, level = stage.lo[None], stage.hi[None], np.zeros(1)
     with np.errstate(all="ignore"):
-        tags, splits, out, (lo, hi, level) = grow(task, lo, hi, level, deadline, most=PARALLEL_FROM if executor is not None else 16 * BATCH)
+        tags, splits, out, (lo, hi, level, bound) = grow(task, lo, hi, level, deadline, most=PARALLEL_FROM if executor is not None else 16 * BATCH)
     if out.finished:
         out.tree, out.seconds = pack(tags, splits)[0], time.monotonic() - began
         return out
     groups = [slice(k, k + GROUP) for k in range(0, lo.shape[0], GROUP)]
     results = dict(done or {})
-    total, closed = float(np.prod(stage.hi - stage.lo)), 0.0
+    total = float(np.prod(stage.hi - stage.lo))
     volume = np.prod(hi - lo, axis=1)
     open_share = float(volume.sum()) / total
     pending: dict[Future[tuple[list[bytes], Outcome]], int] = {}
@@ -325,12 +394,12 @@ def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget
                     results[pending.pop(future)] = future.result()
             if progress is not None and time.monotonic() - shown > 0.5:
                 shown = time.monotonic()
-                closed = sum(float(volume[groups[k]].sum()) for k, r in results.items() if r[1].finished) / total
-                share = 1 - open_share + closed
-                spent = shown - began
+                open_ = np.ones(lo.shape[0], dtype=bool)
+                for k, (_, part) in results.items():
+                    open_[groups[k]] = not part.finished
+                closed, spent = float(volume[~open_].sum()) / total, shown - began
                 left = spent * (open_share - closed) / closed if closed > 0 else None
-                worst = max((r[1].worst for r in results.values()), default=-math.inf)
-                progress(Progress(phase, share, worst, sum(len(range(*groups[k].indices(lo.shape[0]))) for k in waiting), spent, left))
+                progress(Progress(phase, 1 - open_share + closed, float(bound[open_].max(initial=-math.inf)), int(open_.sum()), spent, left))
     except KeyboardInterrupt:
         out.interrupted = True
         for future in pending:
@@ -341,7 +410,11 @@ def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget
     out.finished = len(good) == len(groups)
     if out.finished:
         out.tree = pack(tags, splits, [b for k in range(len(groups)) for b in good[k][0]])[0]
-    elif keep is not None:
-        keep(good)
+    else:
+        rest = np.concatenate([np.arange(lo.shape[0])[groups[k]] for k in range(len(groups)) if k not in good])
+        worst = rest[np.argmax(np.nan_to_num(bound[rest], nan=math.inf))]
+        out.worst, out.worst_at = float(bound[worst]), tuple((0.5 * lo[worst] + 0.5 * hi[worst]).tolist())
+        if keep is not None:
+            keep(good)
     out.seconds = time.monotonic() - began
     return out
