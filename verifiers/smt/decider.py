@@ -20,6 +20,7 @@ from verifiers.kernel.exact import evaluate_exact
 from verifiers.kernel.jets import JetReading, read_jets, split_boxes
 from verifiers.smt.query import And, Atom, Formula, Query, holds
 
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """Why a query is unsatisfiable: the solver with its version, the level of trust, and the box tree where there is one."""
@@ -79,7 +80,8 @@ class Decider(Protocol):
 def replay(query: Query, x: tuple[Fraction, ...]) -> Witness | None:
     """Prove that a state satisfies the query, or return None.
 
-    Exact rationals where the outputs are rational; else the kernel's enclosures at the one point, which must show the atoms.  Direction: a witness is returned only when it is one.
+    Exact rationals where the outputs are rational; else the kernel's enclosures at the one point, which must show the atoms.
+    Direction: a witness is returned only when it is one.
     """
     if len(x) != len(query.lo) or not all(a <= v <= b for a, v, b in zip(query.lo, x, query.hi, strict=True)):
         return None
