@@ -7,7 +7,8 @@ bound, so they are not used.
 Trusted base
     ``+ - * / sqrt`` rounded to nearest (IEEE 754, no flush to zero), comparisons, ``floor``, ``frexp``, table look-ups, the bit layout of binary64.
     NumPy evaluates one elementwise operation at a time, so nothing is fused; a fused product would only drop a rounding that the bounds below
-    count.  Tables come from 200-bit integers with errors below ``2**-180`` and one correctly rounded ``int / int`` per entry.
+    count.  Tables come from 50-digit decimals (`decimal`, whose exp, ln and sqrt are correctly rounded) with errors
+    below 1e-40, and one correctly rounded conversion per entry; none is closer than that to the middle of two float64 (tests/verifiers/kernel).
 Bounds
     ``u = 2**-53`` is the largest relative error of one operation.  A function computes v with ``|v - f(x)| <= E u |f(x)|`` and answers
     ``v -+ (S u |v| + 2**-1070)``, ``S >= E + 1.1``: the surplus covers the rounding of this last sum, and ``2**-1070`` the operations that lose
@@ -29,9 +30,9 @@ References
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
+from decimal import Context, Decimal, localcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,89 +45,49 @@ _SLACK, _MAX = 2.0**-1070, float(np.finfo(np.float64).max)
 _ONES, _64THS = 1.5 * 2.0**52, 1.5 * 2.0**46  # adding one of them rounds to multiples of 1, of 1/64
 _ONES_BITS = int(np.float64(_ONES).view(np.int64))
 _TOP, _FAR = 709.77, 2.0**20  # exp is finite, sin and cos reduce their argument, up to here
-_THIRD, _TWELFTH = math.sqrt(1 / 3), math.sqrt(1 / 12)  # relative error below 2 u each
-
-# Tables, in integers scaled by 2**200.
-_BITS, _ONE = 200, 1 << 200
+_THIRD = math.sqrt(1 / 3)  # relative error below 2 u
 
 
-def _powers(x: int) -> list[int]:
-    """Terms ``x**n / n!`` of the exponential series, ``0 <= x <= 1``."""
-    terms = [_ONE]
-    while terms[-1]:
-        terms.append((terms[-1] * x >> _BITS) // len(terms))
-    return terms
-
-
-def _arc(p: int, q: int, sign: int) -> int:
-    """``atanh(p/q)`` for sign 1, ``atan(p/q)`` for sign -1; ``0 < p/q < 1/32`` (at most 20 terms)."""
-    power, total, n = _ONE * p // q, 0, 0
-    while power:
-        total += sign**n * (power // (2 * n + 1))
-        power, n = power * p * p // (q * q), n + 1
+def _sine_series(x: Decimal) -> Decimal:
+    """``sin x`` for ``|x| < 8``, whose terms stay below 500."""
+    term, total, n = x, Decimal(0), 1
+    while total + term != total:
+        total, n = total + term, n + 2
+        term *= -x * x / (n * n - n)
     return total
 
 
-def _split(x: int, *bits: int) -> tuple[float, ...]:
+def _arc(c: Decimal, quarter: Decimal) -> Decimal:
+    """``atan c``: each step subtracts ``sin(t - atan c) = (sin t - c cos t) / sqrt(1 + c**2)`` and so cubes the error, at first below 1e-15."""
+    t = Decimal(math.atan(c))
+    for _ in range(2):
+        t -= (_sine_series(t) - c * _sine_series(t + quarter)) / (1 + c * c).sqrt()
+    return t
+
+
+def _split(x: Decimal, *places: int) -> list[float]:
     """Unevaluated sum: parts that end at the given binary places, and the rounded rest."""
     parts = []
-    for place in bits:
-        parts.append((x >> _BITS - place << _BITS - place) / _ONE)
-        x &= (1 << _BITS - place) - 1
-    return (*parts, x / _ONE)
+    for place in places:
+        parts.append(math.floor(x * 2**place) / 2**place)
+        x -= Decimal(parts[-1])
+    return [*parts, float(x)]
 
 
-def _table(entries: dict[int, int], size: int) -> Array:
-    """Rounded entries; a negative index stands at the end."""
-    table = np.zeros(size)
-    for index, x in entries.items():
-        table[index] = x / _ONE
-    return table
-
-
-def _sums(first: int, last: int, step: Callable[[int], int]) -> dict[int, int]:
-    """``g(j)`` for j from first to last, ``g(0) = 0`` and ``g(j + 1) - g(j) = step(j)``."""
-    totals = list(itertools.accumulate(map(step, range(first, last)), initial=0))
-    return {j: x - totals[-first] for j, x in enumerate(totals, first)}
-
-
-def _tanh_table() -> Array:
-    """``tanh(k/64)`` for ``|k| <= 1280``."""
-    decay, entries, y = sum((-1) ** n * term for n, term in enumerate(_powers(_ONE >> 5))), {0: 0}, _ONE
-    for k in range(1, 1281):
-        y = y * decay >> _BITS
-        entries[k] = _ONE * (_ONE - y) // (_ONE + y)
-        entries[-k] = -entries[k]
-    return _table(entries, 4096)
-
-
-def _exp2_table() -> Array:
-    """``2**(j/128)`` for ``0 <= j < 128``."""
-    root, powers = _ONE << 1, [_ONE]
-    for _ in range(7):
-        root = math.isqrt(root << _BITS)
-    for _ in range(127):
-        powers.append(powers[-1] * root >> _BITS)
-    return _table(dict(enumerate(powers)), 128)
-
-
-def _wave_table(step: int) -> Array:
-    """``sin(k pi/64)`` for ``0 <= k < 160``: one period and the quarter that cosines read."""
-    terms, s, c, quarter = _powers(step), 0, _ONE, []
-    sine, cosine = (sum((-1) ** n * term for n, term in enumerate(terms[first::2])) for first in (1, 0))
-    for _ in range(33):
-        quarter.append(s)
-        s, c = s * cosine + c * sine >> _BITS, c * cosine - s * sine >> _BITS
-    half = quarter + quarter[31:0:-1]
-    return _table(dict(enumerate(half + [-x for x in half] + quarter[:32])), 160)
-
-
-_LOGS = _sums(-19, 64, lambda j: 2 * _arc(1, 2 * (64 + j) + 1, 1))  # log(1 + j/64)
-_ATANS = _sums(0, 64, lambda j: _arc(64, 4096 + j * (j + 1), -1))  # atan(j/64)
-_LOG, _ATAN, _TANH, _EXP2, _SIN = _table(_LOGS, 128), _table(_ATANS, 128), _tanh_table(), _exp2_table(), _wave_table(_ATANS[64] >> 4)
-_LN2_HIGH, _LN2_LOW = _split(_LOGS[64] >> 7, 42)  # ln(2)/128: 35 bits, and the rest below 2**-42
-_PI_HIGH, _PI_MIDDLE, _PI_LOW = _split(_ATANS[64] >> 4, 32, 60)  # pi/64: 28 bits, 28 bits, and the rest below 2**-60
-_HALF_PI = 2 * float(_ATAN[64])
+with localcontext(Context(prec=50)):
+    _pi, _decay, _ln2 = Decimal(math.pi), Decimal(-1 / 32).exp(), Decimal(2).ln()
+    for _ in range(2):
+        _pi += _sine_series(_pi)  # cubes the error
+    _TANH = np.zeros(4096)  # tanh(k/64) for |k| <= 1280
+    _TANH[1:1281] = [float(2 / (1 + _decay**k) - 1) for k in range(1, 1281)]
+    _TANH[:-1281:-1] = -_TANH[1:1281]
+    _LOG = np.array([(1 + Decimal(j - 128 * (j > 64)) / 64).ln() for j in range(128)], dtype=np.float64)  # log(1 + j/64) for -19 <= j <= 64
+    _ATAN = np.array([_arc(Decimal(j) / 64, _pi / 2) for j in range(65)], dtype=np.float64)  # atan(j/64)
+    _EXP2 = np.array([(_ln2 * j / 128).exp() for j in range(128)], dtype=np.float64)  # 2**(j/128)
+    _SIN = np.array([round(_sine_series(_pi * k / 64), 40) for k in range(160)], dtype=np.float64)  # sin(k pi/64), 1 1/4 periods
+    _LN2_HIGH, _LN2_LOW = _split(_ln2 / 128, 42)  # 35 bits, and the rest below 2**-42
+    _PI_HIGH, _PI_MIDDLE, _PI_LOW = _split(_pi / 64, 32, 60)  # 28 bits, 28 bits, and the rest below 2**-60
+    _HALF_PI = float(_pi / 2)
 
 
 def _chunked(rule: Callable[[Array, Array], tuple[Array, ...]], lo: Array, hi: Array, outputs: int = 2) -> Array:
@@ -138,12 +99,9 @@ def _chunked(rule: Callable[[Array, Array], tuple[Array, ...]], lo: Array, hi: A
     with np.errstate(all="ignore"):
         for start in range(0, lo.size, _CHUNK):
             part = slice(start, start + _CHUNK)
-            ends = rule(a[part], b[part])
-            good = a[part] <= b[part]
-            for low, high in zip(ends[::2], ends[1::2], strict=True):
-                good &= low <= high
-            for row, end in zip(out, ends, strict=True):
+            for row, end in zip(out, rule(a[part], b[part]), strict=True):
                 row[part] = end
+            good = (a[part] <= b[part]) & (out[::2, part] <= out[1::2, part]).all(axis=0)
             if not good.all():
                 out[:, part][:, ~good] = np.nan
     return out.reshape(outputs, *lo.shape)
@@ -258,24 +216,24 @@ def _wave(lo: Array, hi: Array, shift: int) -> tuple[Array, Array]:
     return low, high
 
 
-def _bends(
-    lo: Array, hi: Array, first: Callable[[Array], Array], ratio: Callable[[Array], Array], centre: float, offset: float, top: float, peak: float
-) -> tuple[Array, Array, Array, Array]:
-    """Ranges of ``first`` (greatest at the centre) and of ``first * ratio`` (greatest at centre - offset, least at centre + offset)."""
+def _bends(lo: Array, hi: Array, least: float) -> tuple[Array, Array, Array, Array]:
+    """Ranges of ``p(t) = (t - least)(1 - t)`` and of ``p p'``: p has its top in the middle c, p p' its extremes at ``c -+ (1 - c)/sqrt 3``."""
+    centre, half = (1 + least) / 2, (1 - least) / 2
+    top, offset, peak = half**2, half * _THIRD, half**3 * _THIRD * (4 / 3 + 2.0**-49)
 
     def near(a: Array, b: Array, point: float) -> NDArray[np.bool_]:
         return (a <= point + 2.0**-50) & (b >= point - 2.0**-50)
 
     def rule(a: Array, b: Array) -> tuple[Array, ...]:
-        p, q = first(a), first(b)
+        p, q = (a - least) * (1 - a), (b - least) * (1 - b)
         low, high = _outward(np.minimum(p, q), np.maximum(p, q), 2.0**-50)
         high[near(a, b, centre)] = top
-        p *= ratio(a)
-        q *= ratio(b)
-        least, most = _outward(np.minimum(p, q), np.maximum(p, q), 2.0**-50)
+        p *= 1 + least - 2 * a
+        q *= 1 + least - 2 * b
+        bottom, most = _outward(np.minimum(p, q), np.maximum(p, q), 2.0**-50)
         most[near(a, b, centre - offset)] = peak
-        least[near(a, b, centre + offset)] = -peak
-        return np.maximum(low, 0.0, out=low), np.minimum(high, top, out=high), least, most
+        bottom[near(a, b, centre + offset)] = -peak
+        return np.maximum(low, 0.0, out=low), np.minimum(high, top, out=high), bottom, most
 
     d1_low, d1_high, d2_low, d2_high = _chunked(rule, lo, hi, 4)
     return d1_low, d1_high, d2_low, d2_high
@@ -318,13 +276,8 @@ def softplus(lo: Array, hi: Array) -> tuple[Array, Array]:
     S = 16, E = 9.2: exp 2.1, which log1p does not amplify (``y <= (1 + y) log1p(y)``), log1p 6.1 (see `log`; here y reaches 1), the sum 1.
     """
 
-    def rule(a: Array, b: Array) -> tuple[Array, ...]:
-        a = np.minimum(a, _MAX)
-        low, high = _outward(_softplus(a), _softplus(b), 2.0**-49, 2.0**-1020)
-        return np.maximum(low, np.maximum(a, 0.0)), high
-
-    low, high = _chunked(rule, lo, hi)
-    return low, high
+    low, high = _increasing(_softplus, lo, hi, 2.0**-49, 2.0**-1020)
+    return np.maximum(low, np.clip(lo, 0.0, _MAX)), high
 
 
 def exp(lo: Array, hi: Array) -> tuple[Array, Array]:
@@ -409,7 +362,7 @@ def tanh_derivatives(tl: Array, th: Array) -> tuple[Array, Array, Array, Array]:
     Three roundings for d1, four for d2, step 8 u.  d1 rises up to t = 0 and falls after it; d2 has the extremes +-4/(3 sqrt 3) at t = -+1/sqrt 3 and
     is monotone between and outside them: the ends, and extremes inside (widened by ``2**-50``), give the range.
     """
-    return _bends(tl, th, lambda t: (1 - t) * (1 + t), lambda t: -2 * t, 0.0, _THIRD, 1.0, _THIRD * (4 / 3 + 2.0**-49))
+    return _bends(tl, th, -1.0)
 
 
 def sigmoid_derivatives(sl: Array, sh: Array) -> tuple[Array, Array, Array, Array]:
@@ -421,4 +374,4 @@ def sigmoid_derivatives(sl: Array, sh: Array) -> tuple[Array, Array, Array, Arra
     -----
     Two roundings for d1, four for d2, step 8 u.  d1 is greatest at s = 1/2; d2 has the extremes +-1/(6 sqrt 3) at s = 1/2 -+ 1/sqrt 12.
     """
-    return _bends(sl, sh, lambda s: s * (1 - s), lambda s: 1 - 2 * s, 0.5, _TWELFTH, 0.25, _THIRD * (1 / 6 + 2.0**-50))
+    return _bends(sl, sh, 0.0)
