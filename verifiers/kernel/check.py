@@ -16,7 +16,7 @@ from verifiers.kernel.bundle import Bundle, open_bundle, read_file
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.definite import is_positive_definite, is_positive_semidefinite
 from verifiers.kernel.exact import evaluate_exact
-from verifiers.kernel.local import Enclosure, Matrix, check_equilibrium, check_local, ellipsoid_volume, identity
+from verifiers.kernel.local import Enclosure, Matrix, check_equilibrium, check_local, ellipsoid_volume
 from verifiers.kernel.properties import Goal, Part, check_covered, check_shell, check_volume
 from verifiers.kernel.rational import down, parse, parse_matrix, parse_vector, sqrt_up, up
 from verifiers.kernel.requirement import Requirement, read_requirement, requirement_name
@@ -388,7 +388,7 @@ def _radius(case: Case, stage: Stage, radius: Fraction) -> None:
     where = case.equilibrium or Enclosure(here.requirement.equilibrium or here.spec.equilibrium_x, (Fraction(0),) * n)
     if proof["kind"] == "lmi" and case.ellipsoid is not None:
         matrix, origin, level = case.ellipsoid
-        reach = radius + where.distance(origin, identity(n))  # ball about any x* in E lies in the ball about o of this radius
+        reach = radius + where.distance(origin, np.eye(n, dtype=object))  # ball about any x* in E lies in the ball about o of this radius
         cap = level / (reach * reach)
         if not is_positive_semidefinite([[(cap if i == j else 0) - v for j, v in enumerate(row)] for i, row in enumerate(matrix)]):
             raise Refusal(Code.RADIUS_TOO_SMALL, "radius", "the ball demanded is not inside the ellipsoid")

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import Any
 
-from verifiers.kernel.codes import Code, Refusal, need
+import numpy as np
+from numpy.typing import NDArray
 
-Rows = Sequence[Sequence[Fraction]]
+from verifiers.kernel.codes import Code, need
+
+Exact = NDArray[np.object_]
+"""Vector or matrix of rationals: ``+ - * / @ abs`` and comparisons of NumPy's object arrays are those of the entries, so they are exact."""
+Rows = Sequence[Sequence[Fraction]] | Exact
 MAX_BITS = 1 << 18  # of a determinant, about
 
 
-def _integers(matrix: Rows) -> tuple[list[list[int]], int]:
+def rationals(entries: Sequence[Any] | Exact) -> Exact:
+    """The same rationals as an array."""
+    return np.array(entries, dtype=object)
+
+
+def _integers(matrix: Rows) -> tuple[Exact, int]:
     """Return ``(s A, s)`` in integers, ``s > 0`` the common denominator."""
-    need(len(matrix) >= 1 and all(len(row) == len(matrix) for row in matrix), Code.BAD_SHAPE, "matrix",
-         f"rows of lengths {[len(row) for row in matrix]} make no square matrix")
-    scale = 1
-    for row in matrix:
-        scale = math.lcm(scale, *(q.denominator for q in row))
-        largest = max(q.numerator.bit_length() for q in row)
-        need(len(matrix) * (scale.bit_length() + largest) <= MAX_BITS, Code.TOO_LARGE, "matrix",
+    n, scale = len(matrix), 1
+    need(n >= 1 and all(len(row) == n for row in matrix), Code.BAD_SHAPE, "matrix", f"rows of lengths {list(map(len, matrix))} make no square matrix")
+    for q in itertools.chain(*matrix):
+        scale = math.lcm(scale, q.denominator)
+        need(n * (scale.bit_length() + q.numerator.bit_length()) <= MAX_BITS, Code.TOO_LARGE, "matrix",
              f"its determinant may exceed {MAX_BITS} bits; round the entries to fewer digits")
-    return [[q.numerator * (scale // q.denominator) for q in row] for row in matrix], scale
+    return rationals([[q.numerator * (scale // q.denominator) for q in row] for row in matrix]), scale
 
 
 def _pivots(matrix: Rows) -> Iterator[int]:
@@ -32,19 +42,17 @@ def _pivots(matrix: Rows) -> Iterator[int]:
     by the previous pivot is exact.  A zero pivot with a zero row drops out of the matrix: the minors of the rest stay as they are.
     """
     a, _ = _integers(matrix)
-    n, previous = len(a), 1
-    if not all(a[i][j] == a[j][i] for i in range(n) for j in range(i)):
+    previous = 1
+    if not (a == a.T).all():
         yield -1
-    for k in range(n):
-        pivot, row = a[k][k], a[k]
-        if pivot == 0:
-            yield -1 if any(row[k:]) else 0
-            continue
-        yield pivot
-        for i in range(k + 1, n):
-            head, line = row[i], a[i]
-            line[i:] = [(pivot * x - head * y) // previous for x, y in zip(line[i:], row[i:], strict=True)]
-        previous = pivot
+    while len(a):
+        pivot, row, rest = a[0, 0], a[0, 1:], a[1:, 1:]
+        if pivot:
+            yield pivot
+            a, previous = (pivot * rest - np.outer(row, row)) // previous, pivot
+        else:
+            yield -1 if row.any() else 0
+            a = rest
 
 
 def is_positive_definite(matrix: Rows) -> bool:
@@ -122,16 +130,13 @@ def interval_positive_definite(mid: Rows, rad: Rows) -> bool:
     largest row sum of R in place of every :math:`r_i`).  That matrix is formed and tested exactly; d are powers of two near
     :math:`M_{ii}^{-1/2}`, which makes the test blind to units.
     """
-    n = range(len(mid))
-    need(len(rad) == len(mid) and all(len(row) == len(mid) for row in (*mid, *rad)), Code.BAD_SHAPE, "interval matrix",
-         "midpoint and radius are not square matrices of one size")
-    if not all(r >= 0 for row in rad for r in row):
+    square = all(len(a) == len(mid) == len(row) for a in (mid, rad) for row in a)
+    need(square and len(mid) == len(rad) > 0, Code.BAD_SHAPE, "interval matrix", "midpoint and radius are not square matrices of one size")
+    m, r = rationals(mid), rationals(rad)
+    if not (r >= 0).all():
         return False
-    middle, radius = ([[a[i][j] + a[j][i] for j in n] for i in n] for a in (mid, rad))  # 2 M, 2 R
-    scale = [Fraction(2) ** ((mid[i][i].denominator.bit_length() - mid[i][i].numerator.bit_length()) // 2) for i in n]
-    for i in n:
-        middle[i][i] -= sum((radius[i][j] * scale[j] for j in n), Fraction(0)) / scale[i]
-    return is_positive_definite(middle)
+    d = rationals([Fraction(2) ** ((v.denominator.bit_length() - v.numerator.bit_length()) // 2) for v in m.diagonal()])
+    return is_positive_definite(m + m.T - np.diag((r + r.T) @ d / d))
 
 
 def inverse(matrix: Rows) -> tuple[tuple[Fraction, ...], ...]:
@@ -154,16 +159,18 @@ def inverse(matrix: Rows) -> tuple[tuple[Fraction, ...], ...]:
     """
     a, scale = _integers(matrix)
     n, previous = len(a), 1
-    a = [row + [scale * (i == j) for j in range(n)] for i, row in enumerate(a)]  # s A X = s I
+    a = np.hstack([a, scale * np.eye(n, dtype=object)])  # s A X = s I
     for k in range(n):
-        lead = next((i for i in range(k, n) if a[i][k]), None)
-        if lead is None:
-            raise Refusal(Code.NOT_DEFINITE, "inverse", f"the {n} x {n} matrix is singular")
-        a[k], a[lead] = a[lead], a[k]
-        pivot, row = a[k][k], a[k]
-        for i in range(n):
-            if i != k:
-                head = a[i][k]
-                a[i] = [(pivot * x - head * y) // previous for x, y in zip(a[i], row, strict=True)]
+        lead = k + int((a[k:, k] != 0).argmax())
+        a[[k, lead]] = a[[lead, k]]
+        pivot, others = a[k, k], np.arange(n) != k
+        need(pivot, Code.NOT_DEFINITE, "inverse", f"the {n} x {n} matrix is singular")
+        a[others] = (pivot * a[others] - np.outer(a[others, k], a[k])) // previous
         previous = pivot
-    return tuple(tuple(Fraction(x, a[i][i]) for x in a[i][n:]) for i in range(n))
+    return tuple(map(tuple, a[:, n:] * Fraction(1, previous)))  # the diagonal of s A has become its determinant
+
+
+def determinant(matrix: Rows) -> Fraction:
+    """The determinant of a positive definite matrix, exact: the last pivot is that of ``s A``."""
+    *_, last = _pivots(matrix)
+    return Fraction(last, _integers(matrix)[1] ** len(matrix))

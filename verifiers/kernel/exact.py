@@ -5,9 +5,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import NoReturn
 
-from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.graph import Graph, Node, read
 
 Vector = Sequence[Fraction]
@@ -15,17 +14,14 @@ Matrix = tuple[tuple[Fraction, ...], ...]
 MAX_BITS = 1 << 16
 
 
-def _unsupported(node: Node, why: str) -> NoReturn:
-    raise Refusal(Code.UNSUPPORTED, node.op, why)
-
-
 def _capped(node: Node, q: Fraction, power: int = 1) -> Fraction:
     """Return ``q`` if ``q**power`` is of bounded size; what explodes is declined before it eats the machine."""
-    if not power * max(q.numerator.bit_length(), q.denominator.bit_length()) <= MAX_BITS:
-        raise Refusal(Code.TOO_LARGE, node.op, f"an exact value exceeds {MAX_BITS} bits; use an enclosure")
+    need(power * max(q.numerator.bit_length(), q.denominator.bit_length()) <= MAX_BITS, Code.TOO_LARGE, node.op,
+         f"an exact value exceeds {MAX_BITS} bits; use an enclosure")
     return q
 
 
+_UNARY: dict[str, Callable[[Fraction], Fraction]] = {"neg": operator.neg, "abs": abs}
 _BINARY: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "min": min, "max": max}
 _LINEAR = frozenset({"input", "affine", "add", "sub", "neg", "take", "concat"})
@@ -40,8 +36,8 @@ class ExactReading:
 
     def const(self, node: Node) -> list[Fraction]:
         """The constant, known exactly."""
-        if not all(lo == hi for lo, hi in node.data):
-            _unsupported(node, "an unknown constant (an interval) has no single exact value")
+        single = all(lo == hi for lo, hi in node.data)
+        need(single, Code.UNSUPPORTED, node.op, "an unknown constant (an interval) has no single exact value")
         return [lo for lo, _ in node.data]
 
     def affine(self, node: Node, x: list[Fraction]) -> list[Fraction]:
@@ -55,21 +51,16 @@ class ExactReading:
 
     def unary(self, node: Node, x: list[Fraction]) -> list[Fraction]:
         """An elementwise function with rational values."""
-        if node.op == "neg":
-            return [-v for v in x]
-        if node.op == "abs":
-            return [abs(v) for v in x]
         if node.op in ("relu", "leaky_relu"):
-            slope = node.data if node.op == "leaky_relu" else Fraction(0)
-            return [v if v > 0 else _capped(node, slope * v) for v in x]
+            return [v if v > 0 else _capped(node, (node.data or Fraction(0)) * v) for v in x]
         if node.op == "pow":
             return [_capped(node, v, node.data)**node.data for v in x]
-        _unsupported(node, "has no exact rational value; use an enclosure")
+        need(node.op in _UNARY, Code.UNSUPPORTED, node.op, "has no exact rational value; use an enclosure")
+        return [_UNARY[node.op](v) for v in x]
 
     def binary(self, node: Node, a: list[Fraction], b: list[Fraction]) -> list[Fraction]:
         """An elementwise operation."""
-        if node.op == "div" and not all(b):
-            _unsupported(node, "division by zero at this point")
+        need(node.op != "div" or all(b), Code.UNSUPPORTED, node.op, "division by zero at this point")
         return [_capped(node, _BINARY[node.op](p, q)) for p, q in zip(a, b, strict=True)]
 
     def take(self, node: Node, x: list[Fraction]) -> list[Fraction]:
@@ -102,8 +93,8 @@ def evaluate_exact(graph: Graph, *inputs: Sequence[Fraction]) -> tuple[Fraction,
         ``BAD_SHAPE`` when the inputs do not fit; ``UNSUPPORTED`` or ``TOO_LARGE`` when the value is no manageable
         rational (:class:`ExactReading`).
     """
-    if not tuple(map(len, inputs)) == graph.input_sizes:
-        raise Refusal(Code.BAD_SHAPE, "input", f"sizes {[len(x) for x in inputs]} where {list(graph.input_sizes)} are expected")
+    need(tuple(map(len, inputs)) == graph.input_sizes, Code.BAD_SHAPE, "input",
+         f"sizes {list(map(len, inputs))} where {list(graph.input_sizes)} are expected")
     return tuple(read(graph, ExactReading(), [[Fraction(v) for v in x] for x in inputs])[0])
 
 

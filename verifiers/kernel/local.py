@@ -12,16 +12,15 @@ from fractions import Fraction
 
 import numpy as np
 
-from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.definite import interval_positive_definite, inverse, is_positive_definite
+from verifiers.kernel.codes import Code, Refusal, need
+from verifiers.kernel.definite import Exact, Rows, determinant, interval_positive_definite, inverse, is_positive_definite, rationals
 from verifiers.kernel.exact import affine_exact, evaluate_exact
 from verifiers.kernel.graph import Floats, Graph
 from verifiers.kernel.jets import JetReading, read_jets
-from verifiers.kernel.rational import dot, down, sqrt_up, up
+from verifiers.kernel.rational import down, sqrt_up, up
 
 Vector = Sequence[Fraction]
 Matrix = Sequence[Vector]
-ZERO = Fraction(0)
 
 
 @dataclass(frozen=True)
@@ -31,36 +30,19 @@ class Enclosure:
     centre: tuple[Fraction, ...]
     radius: tuple[Fraction, ...]
 
-    def distance(self, origin: Vector, matrix: Matrix) -> Fraction:
+    def distance(self, origin: Vector, matrix: Rows) -> Fraction:
         r"""Upper bound of :math:`\sup_{x \in E} \sqrt{(x - o)^\top P (x - o)}`."""
-        reach = [abs(c - o) + r for c, o, r in zip(self.centre, origin, self.radius, strict=True)]
-        return sqrt_up(sum((abs(p) * a * b for row, a in zip(matrix, reach, strict=True) for p, b in zip(row, reach, strict=True)), ZERO))
+        reach = abs(rationals(self.centre) - rationals(origin)) + rationals(self.radius)
+        return sqrt_up(reach @ abs(rationals(matrix)) @ reach)
 
 
-def exact(values: Floats) -> list[list[Fraction]]:
-    """The dyadic rationals that the entries of a finite matrix are."""
-    if not np.isfinite(values).all():
-        raise Refusal(Code.NOT_PROVED, "jacobian", "an enclosure is not finite; the loop is undefined or too steep there")
-    return [[Fraction(float(v)) for v in row] for row in values]
+def exact(values: Floats) -> Exact:
+    """The dyadic rationals that the entries of a finite array are."""
+    need(np.isfinite(values).all(), Code.NOT_PROVED, "jacobian", "an enclosure is not finite; the loop is undefined or too steep there")
+    return np.asarray(np.frompyfunc(Fraction, 1, 1)(values))
 
 
-def product(a: Matrix, b: Matrix) -> list[list[Fraction]]:
-    """Exact matrix product."""
-    columns = list(zip(*b, strict=True))
-    return [[dot(row, column) for column in columns] for row in a]
-
-
-def transpose(a: Matrix) -> list[list[Fraction]]:
-    """Transposed matrix."""
-    return [list(row) for row in zip(*a, strict=True)]
-
-
-def identity(n: int) -> list[list[Fraction]]:
-    """The n x n identity."""
-    return [[Fraction(int(i == j)) for j in range(n)] for i in range(n)]
-
-
-def jacobian(field: Graph, centre: Vector, radius: Vector, frame: Matrix | None = None) -> tuple[list[Fraction], list[Fraction], Matrix, Matrix]:
+def jacobian(field: Graph, centre: Vector, radius: Vector, frame: Matrix | None = None) -> tuple[Exact, Exact, Exact, Exact]:
     r"""Enclose f at the centre and :math:`\partial f(o + T y) / \partial y` over ``|y| <= radius``.
 
     Returns
@@ -70,12 +52,12 @@ def jacobian(field: Graph, centre: Vector, radius: Vector, frame: Matrix | None 
     """
     n = len(centre)
     middle = np.zeros(n) if frame is not None else np.array([float(c) for c in centre])
-    if frame is None and any(Fraction(m) != c for m, c in zip(middle.tolist(), centre, strict=True)):
-        raise Refusal(Code.BAD_NUMBER, "centre", "the centre of an enclosure must be a binary fraction that float64 holds")
+    binary = frame is not None or (exact(middle) == rationals(centre)).all()
+    need(binary, Code.BAD_NUMBER, "centre", "the centre of an enclosure must be a binary fraction that float64 holds")
     reading = JetReading(np.array([up(r) for r in radius])[:, None, None], 1)
     x = reading.start(middle[None]) if frame is None else reading.start_in_frame(middle[None], frame, centre)
     jet = read_jets(field, reading, x)
-    return exact(jet.mid[0])[0], exact(jet.rad[0])[0], transpose(exact(jet.mid[2:, 0])), transpose(exact(jet.rad[2:, 0]))
+    return exact(jet.mid[0, 0]), exact(jet.rad[0, 0]), exact(jet.mid[2:, 0]).T, exact(jet.rad[2:, 0]).T
 
 
 def check_equilibrium(field: Graph, time: str, where: Enclosure) -> None:
@@ -90,30 +72,20 @@ def check_equilibrium(field: Graph, time: str, where: Enclosure) -> None:
     Refusal
         ``EQUILIBRIUM_NOT_PROVED``.
     """
-    n = len(where.centre)
-    shift = identity(n) if time == "discrete" else [[ZERO] * n for _ in range(n)]
-    if not any(where.radius):
-        value = evaluate_exact(field, where.centre)
-        if not all(v == (c if time == "discrete" else 0) for v, c in zip(value, where.centre, strict=True)):
-            raise Refusal(Code.EQUILIBRIUM_NOT_PROVED, "equilibrium", "the point given is not an equilibrium in exact arithmetic")
+    centre, radius, eye = rationals(where.centre), rationals(where.radius), np.eye(len(where.centre), dtype=object)
+    shift = eye if time == "discrete" else 0 * eye
+    if not radius.any():
+        resting = (rationals(evaluate_exact(field, where.centre)) == shift @ centre).all()
+        need(resting, Code.EQUILIBRIUM_NOT_PROVED, "equilibrium", "the point given is not an equilibrium in exact arithmetic")
         return
     f_mid, f_rad, j_mid, j_rad = jacobian(field, where.centre, where.radius)
-    g_mid = [f - (c if time == "discrete" else 0) for f, c in zip(f_mid, where.centre, strict=True)]
-    matrix = [[a - b for a, b in zip(p, q, strict=True)] for p, q in zip(j_mid, shift, strict=True)]
     try:
-        inverted = np.linalg.inv(np.array([[float(v) for v in row] for row in matrix]))
+        c = exact(np.linalg.inv((j_mid - shift).astype(np.float64)))
     except np.linalg.LinAlgError:
         raise Refusal(Code.EQUILIBRIUM_NOT_PROVED, "equilibrium", "the Jacobian's midpoint is singular") from None
-    c_matrix = exact(inverted)
-    c_abs = [[abs(v) for v in row] for row in c_matrix]
-    gap = [[i - v for i, v in zip(p, q, strict=True)] for p, q in zip(identity(n), product(c_matrix, matrix), strict=True)]
-    spread = product(c_abs, j_rad)
-    for k in range(n):
-        move = abs(dot(c_matrix[k], g_mid)) + dot(c_abs[k], f_rad)
-        grow = sum(((abs(a) + b) * r for a, b, r in zip(gap[k], spread[k], where.radius, strict=True)), ZERO)
-        if not move + grow < where.radius[k]:
-            raise Refusal(Code.EQUILIBRIUM_NOT_PROVED, "equilibrium",
-                          f"Krawczyk's operator leaves the box in coordinate {k}: {float(move + grow):.3g} >= {float(where.radius[k]):.3g}")
+    image = abs(c @ (f_mid - shift @ centre)) + abs(c) @ f_rad + (abs(eye - c @ (j_mid - shift)) + abs(c) @ j_rad) @ radius
+    need((image < radius).all(), Code.EQUILIBRIUM_NOT_PROVED, "equilibrium",
+         f"Krawczyk's operator leaves the box in the coordinates {np.flatnonzero(~(image < radius)).tolist()}")
 
 
 def check_local(field: Graph, time: str, matrix: Matrix, origin: Vector, frame: Matrix, reach: Vector, level: Fraction, rate: Fraction,
@@ -147,59 +119,44 @@ def check_local(field: Graph, time: str, matrix: Matrix, origin: Vector, frame: 
     x* in E lies in N_0 and in the domain, where ``d`` bounds the P-distance from o to E.  N_0 itself may reach beyond the
     domain: the loop's graph is only enclosed there.
     """
-    n = len(origin)
-    if not is_positive_definite(matrix):
-        raise Refusal(Code.NOT_DEFINITE, "local", "P is not positive definite")
-    if not (level > 0 and all(y > 0 for y in reach)):
-        raise Refusal(Code.EMPTY_REGION, "local", "level and neighbourhood must be positive")
-    q = product(matrix, frame)
-    m = product(transpose(frame), q)
-    m_inverse = inverse(m)
+    need(is_positive_definite(matrix), Code.NOT_DEFINITE, "local", "P is not positive definite")
+    need(level > 0 and all(y > 0 for y in reach), Code.EMPTY_REGION, "local", "level and neighbourhood must be positive")
+    p, t, y, o = map(rationals, (matrix, frame, reach, origin))
+    q = p @ t
+    m = t.T @ q
     far = sqrt_up(level) + 2 * where.distance(origin, matrix)
-    used = max(far * far * m_inverse[i][i] / (reach[i] * reach[i]) for i in range(n))
-    if not used <= 1:
-        raise Refusal(Code.CHAIN, "local", "the ellipsoid of the local level does not fit into the neighbourhood")
-    p_inverse = inverse(matrix)
-    for i in range(n):
-        gap = min(origin[i] - domain[0][i], domain[1][i] - origin[i])
-        if not (gap > 0 and far * far * p_inverse[i][i] < gap * gap):
-            raise Refusal(Code.CONTAINMENT, "local", f"the ellipsoid of the local level leaves the domain in coordinate {i}")
+    used: Fraction = (far * far * rationals(inverse(m)).diagonal() / (y * y)).max()
+    need(used <= 1, Code.CHAIN, "local", "the ellipsoid of the local level does not fit into the neighbourhood")
+    gap = np.minimum(o - rationals(domain[0]), rationals(domain[1]) - o)
+    inside = (gap > 0) & (far * far * rationals(inverse(p)).diagonal() < gap * gap)
+    need(inside.all(), Code.CONTAINMENT, "local",
+         f"the ellipsoid of the local level leaves the domain in the coordinates {np.flatnonzero(~inside).tolist()}")
     if linear:
         found = affine_exact(field)
         if found is None:
             raise Refusal(Code.UNSUPPORTED, "local", "kind lmi needs a loop that is affine in the state; use jacobian_lmi")
-        g_mid: Matrix = product(found[0], frame)
-        g_rad: Matrix = [[ZERO] * n for _ in range(n)]
+        g_mid, g_rad = rationals(found[0]) @ t, 0 * t
     else:
         _, _, g_mid, g_rad = jacobian(field, origin, reach, frame)
-    qg, spread = product(transpose(q), g_mid), product([[abs(v) for v in row] for row in transpose(q)], g_rad)
+    qg, spread = q.T @ g_mid, abs(q.T) @ g_rad
     if time == "continuous":
-        block = [[-(qg[i][j] + qg[j][i]) - rate * m[i][j] for j in range(n)] for i in range(n)]
-        width = [[spread[i][j] + spread[j][i] for j in range(n)] for i in range(n)]
+        block, width = -(qg + qg.T) - rate * m, spread + spread.T
     else:
-        block = [[(1 - rate) * v for v in m[i]] + [qg[j][i] for j in range(n)] for i in range(n)] + [qg[i] + list(m[i]) for i in range(n)]
-        width = [[ZERO] * n + [spread[j][i] for j in range(n)] for i in range(n)] + [spread[i] + [ZERO] * n for i in range(n)]
-    if not interval_positive_definite(block, width):
-        raise Refusal(Code.LOCAL_DECREASE, "local", "the quadratic is not proved to decrease for every Jacobian over the neighbourhood")
+        block, width = np.block([[(1 - rate) * m, qg.T], [qg, m]]), np.block([[0 * m, spread.T], [spread, 0 * m]])
+    proved = interval_positive_definite(block, width)
+    need(proved, Code.LOCAL_DECREASE, "local", "the quadratic is not proved to decrease for every Jacobian over the neighbourhood")
     return used
 
 
-def ellipsoid_reach(matrix: Matrix, level: Fraction) -> list[float]:
+def ellipsoid_reach(matrix: Rows, level: Fraction) -> list[float]:
     r"""Half-widths :math:`\sqrt{c\,(M^{-1})_{ii}}` of :math:`\{y^\top M y \le c\}`, rounded up to float64."""
     return [up(sqrt_up(level * row[i])) for i, row in enumerate(inverse(matrix))]
 
 
-def ellipsoid_volume(matrix: Matrix, level: Fraction) -> float:
+def ellipsoid_volume(matrix: Rows, level: Fraction) -> float:
     r"""Lower bound of :math:`\pi^{n/2} c^{n/2} / (\Gamma(n/2+1)\sqrt{\det P})` in float64, rounded down."""
-    n = len(matrix)
-    pi = Fraction(314159265358979, 10**14)  # below pi
-    ball = Fraction(2) if n % 2 else Fraction(1)
-    for k in range(3 if n % 2 else 2, n + 1, 2):
+    n, pi = len(matrix), Fraction(314159265358979, 10**14)  # below pi
+    ball = Fraction(1 + n % 2)
+    for k in range(2 + n % 2, n + 1, 2):
         ball *= 2 * pi / k
-    minor, det = [list(row) for row in matrix], Fraction(1)
-    for k in range(n):
-        det *= minor[k][k]
-        for i in range(k + 1, n):
-            factor = minor[i][k] / minor[k][k]
-            minor[i] = [a - factor * b for a, b in zip(minor[i], minor[k], strict=True)]
-    return down(ball / sqrt_up(det / level**n))
+    return down(ball / sqrt_up(determinant(matrix) / level**n))

@@ -14,8 +14,9 @@ import numpy as np
 
 from verifiers.kernel.bundle import read_file
 from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.definite import rationals
 from verifiers.kernel.graph import Builder, Graph, affine_from_rational
-from verifiers.kernel.local import Matrix, ellipsoid_reach, product, transpose
+from verifiers.kernel.local import Matrix, ellipsoid_reach
 from verifiers.kernel.onnx_reader import read_onnx
 from verifiers.kernel.plant import Loop, PlantSpec, closed_loop, read_plant
 from verifiers.kernel.rational import down, up
@@ -39,7 +40,7 @@ class Source:
         if self.matrix is not None and (frame is None or tuple(origin) == tuple(self.origin)):
             if frame is None:
                 return quadratic(self.matrix, self.origin)
-            return quadratic(product(transpose(frame), product(self.matrix, frame)), [Fraction(0)] * len(self.origin))
+            return quadratic(congruent(self.matrix, frame), [Fraction(0)] * len(self.origin))
         graph = self.network if self.network is not None else quadratic(self.matrix or (), self.origin).graph
         if frame is not None:
             b = Builder()
@@ -64,6 +65,12 @@ class Setting:
     def rate(self) -> Fraction:
         """The exponential rate, zero where none is required."""
         return self.requirement.rate or Fraction(0)
+
+
+def congruent(matrix: Matrix, frame: Matrix) -> Matrix:
+    """``Tᵀ P T``, exact."""
+    t = rationals(frame)
+    return tuple(map(tuple, t.T @ rationals(matrix) @ t))
 
 
 def plant_bytes(requirement: Requirement, folder: Path | None, embedded: bytes | None = None) -> bytes:
@@ -150,7 +157,7 @@ def _stage(setting: Setting, source: Source, level: Fraction, frame: Matrix | No
         lo, hi = (np.array(list(map(f, v))) for f, v in ((down, setting.lo), (up, setting.hi)))
         inner_lo, inner_hi = (np.array(list(map(f, v))) for f, v in ((up, setting.lo), (down, setting.hi)))
     else:
-        hi = inner_hi = np.array(ellipsoid_reach(product(transpose(frame), product(source.matrix or (), frame)), level))
+        hi = inner_hi = np.array(ellipsoid_reach(congruent(source.matrix or (), frame), level))
         lo = inner_lo = -hi
         loop_field = in_frame(loop_field, r.time, frame, origin)
         if command is not None:

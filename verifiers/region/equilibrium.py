@@ -6,7 +6,6 @@ enclosures and exact matrices (docs/theory/refutation.md).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -14,10 +13,10 @@ import numpy as np
 from scipy import linalg
 
 from verifiers.kernel.codes import Refusal
-from verifiers.kernel.definite import is_positive_definite
+from verifiers.kernel.definite import Exact, is_positive_definite, rationals
 from verifiers.kernel.exact import affine_exact
 from verifiers.kernel.graph import Floats, Graph
-from verifiers.kernel.local import Enclosure, check_equilibrium, jacobian, product, transpose
+from verifiers.kernel.local import Enclosure, check_equilibrium, jacobian
 from verifiers.region.sampling import FloatLoop
 
 Vector = tuple[Fraction, ...]
@@ -97,11 +96,11 @@ def prove_unstable(field: Graph, time: str, where: Enclosure) -> Unstable | None
     n = len(where.centre)
     found = affine_exact(field)
     if found is not None:
-        mid, rad = [list(row) for row in found[0]], [[Fraction(0)] * n for _ in range(n)]
+        mid = rationals(found[0])
+        rad = 0 * mid
     else:
-        _, _, m, r = jacobian(field, where.centre, [max(q, Fraction(1, 2**40)) for q in where.radius])
-        mid, rad = [list(row) for row in m], [list(row) for row in r]
-    numeric = np.array([[float(v) for v in row] for row in mid])
+        _, _, mid, rad = jacobian(field, where.centre, [max(q, Fraction(1, 2**40)) for q in where.radius])
+    numeric = mid.astype(np.float64)
     try:
         eigenvalues = np.linalg.eigvals(numeric)
         scale = np.eye(n)
@@ -116,26 +115,20 @@ def prove_unstable(field: Graph, time: str, where: Enclosure) -> Unstable | None
     direction = [Fraction(float(v)) for v in vectors[:, 0]]
     if not (values[0] < 0 and sum(a * b * c for row, a in zip(p, direction, strict=True) for b, c in zip(row, direction, strict=True)) < 0):
         return None
-    if not _decreasing_form(p, mid, rad, time):
+    if not _decreasing_form(rationals(p), mid, rad, time):
         return None
     return Unstable(tuple(tuple(row) for row in p), tuple(float(v) for v in vectors[:, 0]))
 
 
-def _decreasing_form(p: Sequence[Sequence[Fraction]], mid: Sequence[Sequence[Fraction]], rad: Sequence[Sequence[Fraction]], time: str) -> bool:
-    n = len(p)
-    absolute = [[abs(v) for v in row] for row in p]
+def _decreasing_form(p: Exact, mid: Exact, rad: Exact, time: str) -> bool:
     if time == "continuous":
-        pj, spread = product(p, mid), product(absolute, rad)
-        block = [[-(pj[i][j] + pj[j][i]) for j in range(n)] for i in range(n)]
-        width = [[spread[i][j] + spread[j][i] for j in range(n)] for i in range(n)]
+        pj, spread = p @ mid, abs(p) @ rad
+        block, width = -(pj + pj.T), spread + spread.T
     else:
         # P - J'PJ over the interval: (M + D)'P(M + D) = M'PM + D'PM + M'PD + D'PD
-        block = [[a - b for a, b in zip(x, y, strict=True)] for x, y in zip(p, product(transpose(mid), product(p, mid)), strict=True)]
-        cross = product(transpose(rad), product(absolute, [[abs(v) for v in row] for row in mid]))
-        square = product(transpose(rad), product(absolute, rad))
-        width = [[cross[i][j] + cross[j][i] + square[i][j] for j in range(n)] for i in range(n)]
-    rows = max(sum(row, Fraction(0)) for row in width)
-    return is_positive_definite([[v - (rows if i == j else 0) for j, v in enumerate(row)] for i, row in enumerate(block)])
+        cross = rad.T @ abs(p) @ abs(mid)
+        block, width = p - mid.T @ p @ mid, cross + cross.T + rad.T @ abs(p) @ rad
+    return is_positive_definite(block - width.sum(axis=1).max() * np.eye(len(p), dtype=object))
 
 
 def exact_symmetric(matrix: Floats, bits: int = 40) -> list[list[Fraction]]:

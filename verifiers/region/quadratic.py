@@ -16,8 +16,9 @@ import numpy as np
 from scipy import linalg, optimize
 
 from verifiers.kernel.codes import Refusal
+from verifiers.kernel.definite import rationals
 from verifiers.kernel.graph import Floats, Graph
-from verifiers.kernel.local import Enclosure, check_local, product, transpose
+from verifiers.kernel.local import Enclosure, check_local
 from verifiers.region.equilibrium import exact_symmetric
 from verifiers.region.sampling import FloatLoop, float_quadratic
 
@@ -157,8 +158,8 @@ def local_proof(field: Graph, time: str, quadratic: Quadratic, where: Enclosure,
                 rate: Fraction, level: Fraction, linear: bool) -> Local | None:
     """The largest level, of those a power of 16 below ``level``, for which the kernel's local test passes."""
     n = len(quadratic.origin)
-    m = product(transpose(quadratic.frame), product(quadratic.matrix, quadratic.frame))
-    widest = max(float(v) for v in np.diag(np.linalg.inv(_floats(tuple(map(tuple, m))))))
+    frame = rationals(quadratic.frame)
+    widest = float(np.linalg.inv((frame.T @ rationals(quadratic.matrix) @ frame).astype(np.float64)).diagonal().max())
     distance = where.distance(quadratic.origin, quadratic.matrix)
     start = Fraction((math.sqrt(level) + 2 * float(distance)) * math.sqrt(widest) * (1 + 4e-6))
     for steps in range(30):
