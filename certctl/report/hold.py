@@ -18,8 +18,8 @@ import numpy as np
 
 from certctl.view import View
 from verifiers.kernel.graph import Floats
-from verifiers.kernel.plant import plant_graph
 from verifiers.load.floats import evaluate
+from verifiers.load.plant import plant_graph
 
 _POINTS, _BISECTIONS = 800, 60
 

@@ -13,8 +13,9 @@ import pytest
 import systems
 from systems import Input, Parameter, Plant, State
 from verifiers.kernel.graph import Affine, Builder
-from verifiers.kernel.plant import closed_loop, plant_graph, read_plant
+from verifiers.kernel.plant import closed_loop, read_plant
 from verifiers.load.floats import evaluate
+from verifiers.load.plant import plant_graph
 
 BOX2 = (["-1", "-1"], ["1", "1"])
 

@@ -12,8 +12,9 @@ import pytest
 import systems
 from systems import Input, Parameter, Plant, State, export
 from systems.export import ExportError
-from verifiers.kernel.plant import plant_graph, read_plant
+from verifiers.kernel.plant import read_plant
 from verifiers.load.floats import evaluate
+from verifiers.load.plant import plant_graph
 
 RNG = np.random.default_rng(20240612)
 

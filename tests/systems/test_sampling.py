@@ -13,8 +13,9 @@ from scipy.linalg import expm
 
 import systems
 from systems import Input, Parameter, Plant, State
-from verifiers.kernel.plant import plant_graph, read_plant
+from verifiers.kernel.plant import read_plant
 from verifiers.load.floats import evaluate
+from verifiers.load.plant import plant_graph
 
 RNG = np.random.default_rng(7)
 STEP = {"euler": 1, "midpoint": 2, "rk4": 4}

@@ -16,10 +16,11 @@ from random_graphs import EVERY, RANDOM, close, gap, generic, graphs, number, or
 import systems
 from verifiers.kernel.graph import Builder, Graph, Node, read
 from verifiers.kernel.onnx_reader import read_onnx
-from verifiers.kernel.plant import plant_graph, read_plant
+from verifiers.kernel.plant import read_plant
 from verifiers.kernel.strict import read_json
 from verifiers.load.derivative import gradient
 from verifiers.load.floats import evaluate, evaluate_all
+from verifiers.load.plant import plant_graph
 
 casadi = pytest.importorskip("casadi")
 F = Fraction

@@ -23,25 +23,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from verifiers.kernel.codes import Code, Refusal, need
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Interval = tuple[Fraction, Fraction]
 
 BINARY = frozenset({"add", "sub", "mul", "div", "min", "max"})
-UNARY = frozenset({"neg", "relu", "abs", "tanh", "sigmoid", "softplus", "sin", "cos", "exp", "log", "sqrt", "atan",
-                   "leaky_relu", "pow"})
+UNARY = frozenset({"neg", "relu", "abs", "tanh", "sigmoid", "softplus", "sin", "cos", "exp", "log", "sqrt", "atan", "leaky_relu", "pow"})
 NONSMOOTH = frozenset({"relu", "abs", "leaky_relu", "min", "max"})
 MAX_NODES = 100_000
 MAX_POWER = 64
-
-
-class GraphError(ValueError):
-    """A graph that cannot be built: wrong sizes, unknown operator, or a number that is not finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,18 +64,21 @@ class Affine:
 
 
 def affine_from_rational(weight: Sequence[Sequence[Fraction]], bias: Sequence[Fraction]) -> Affine:
-    """Make an :class:`Affine` from rational coefficients, float64 where exact, midpoint and radius elsewhere."""
+    """Make an :class:`Affine` from rational coefficients, float64 where exact, midpoint and radius elsewhere.
+
+    Raises
+    ------
+    Refusal
+        ``BAD_GRAPH`` for a coefficient beyond every float64.
+    """
     exact = (tuple(tuple(row) for row in weight), tuple(bias))
     try:
-        mid_w = np.array([[float(w) for w in row] for row in weight], dtype=np.float64).reshape(len(bias), -1)
-        mid_b = np.array([float(c) for c in bias], dtype=np.float64)
+        mid_w, gap_w = (np.array([[of(w) for w in row] for row in weight], dtype=np.float64).reshape(len(bias), -1) for of in (float, radius_of))
+        mid_b, gap_b = (np.array([of(c) for c in bias], dtype=np.float64) for of in (float, radius_of))
     except OverflowError:
-        raise GraphError("a coefficient is too large for float64") from None
-    gap_w = np.array([[radius_of(w) for w in row] for row in weight], dtype=np.float64).reshape(mid_w.shape)
-    gap_b = np.array([radius_of(c) for c in bias], dtype=np.float64)
-    if not (gap_w.any() or gap_b.any()):
-        return Affine(mid_w, mid_b)
-    return Affine(mid_w, mid_b, gap_w, gap_b, exact)
+        raise Refusal(Code.BAD_GRAPH, "affine", "a coefficient is too large for float64") from None
+    rounded = gap_w.any() or gap_b.any()
+    return Affine(mid_w, mid_b, gap_w, gap_b, exact) if rounded else Affine(mid_w, mid_b)
 
 
 def radius_of(q: Fraction) -> float:
@@ -119,9 +119,11 @@ class Builder:
     """Builds a :class:`Graph` node by node; each method checks sizes and returns the node's index.
 
     Structurally equal nodes are shared, so a sub-term is evaluated once; unknown constants (lo < hi) and affine maps never are.
+    A node that cannot be is refused with ``BAD_GRAPH`` at ``place``: wrong sizes, unknown operator, a number that is not finite.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: str = "graph") -> None:
+        self.place = place
         self._nodes: list[Node] = []
         self._input_sizes: list[int] = []
         self._known: dict[Any, int] = {}
@@ -130,21 +132,22 @@ class Builder:
         """Size of a node already added."""
         return self._nodes[index].size
 
+    def need(self, condition: object, message: str) -> None:
+        """Refuse with ``BAD_GRAPH`` unless the condition holds."""
+        need(condition, Code.BAD_GRAPH, self.place, message)
+
     def _append(self, op: str, args: tuple[int, ...], size: int, data: Any = None) -> int:
-        if not all(0 <= a < len(self._nodes) for a in args):
-            raise GraphError(f"{op}: argument refers to a node that does not exist")
-        if len(self._nodes) >= MAX_NODES:
-            raise GraphError(f"more than {MAX_NODES} nodes")
-        if not size >= 1:
-            raise GraphError(f"{op}: empty vector")
+        self.need(all(0 <= a < len(self._nodes) for a in args), f"{op}: argument refers to a node that does not exist")
+        self.need(len(self._nodes) < MAX_NODES, f"more than {MAX_NODES} nodes")
+        self.need(size >= 1, f"{op}: empty vector")
         # two unknown constants with the same bounds are still two: shared, their difference would cancel
-        shared = op != "affine" and not (op == "const" and any(lo < hi for lo, hi in data))
-        if shared and (op, args, data) in self._known:
-            return self._known[op, args, data]
-        self._nodes.append(Node(op, args, size, data))
-        if shared:
-            self._known[op, args, data] = len(self._nodes) - 1
-        return len(self._nodes) - 1
+        if op == "affine" or (op == "const" and any(lo < hi for lo, hi in data)):
+            self._nodes.append(Node(op, args, size, data))
+            return len(self._nodes) - 1
+        if (op, args, data) not in self._known:
+            self._known[op, args, data] = len(self._nodes)
+            self._nodes.append(Node(op, args, size, data))
+        return self._known[op, args, data]
 
     def input(self, size: int) -> int:
         """Add the next input vector."""
@@ -154,55 +157,43 @@ class Builder:
     def const(self, values: Sequence[Fraction | Interval]) -> int:
         """Add a constant vector of rationals, or of pairs (lo, hi) for unknown constants."""
         data = tuple(v if isinstance(v, tuple) else (v, v) for v in values)
-        if not all(lo <= hi for lo, hi in data):
-            raise GraphError("const: an interval has lo > hi")
+        self.need(all(lo <= hi for lo, hi in data), "const: an interval has lo > hi")
         return self._append("const", (), len(data), data)
 
     def affine(self, x: int, data: Affine) -> int:
         """Add ``W x + b``."""
-        if data.weight.ndim != 2 or data.weight.shape != (data.bias.shape[0], self.size(x)):
-            raise GraphError(f"affine: weight {data.weight.shape} does not fit bias {data.bias.shape} and input {self.size(x)}")
-        if not (np.isfinite(data.weight).all() and np.isfinite(data.bias).all()):
-            raise GraphError("affine: a weight is NaN or infinite")
-        return self._append("affine", (x,), data.bias.shape[0], data)
+        shapes = data.weight.shape, data.bias.shape
+        self.need(shapes == ((len(data.bias), self.size(x)), (len(data.bias),)), f"affine: {shapes} do not fit input {self.size(x)}")
+        self.need(np.isfinite(data.weight).all() and np.isfinite(data.bias).all(), "affine: a weight is NaN or infinite")
+        return self._append("affine", (x,), len(data.bias), data)
 
     def binary(self, op: str, a: int, b: int) -> int:
         """Add an elementwise operation of two vectors of one size (a vector of size 1 is repeated)."""
-        if op not in BINARY:
-            raise GraphError(f"unknown operator {op!r}")
         n = max(self.size(a), self.size(b))
-        a, b = (v if self.size(v) == n else self.take(v, (0,) * n) if self.size(v) == 1 else -1 for v in (a, b))
-        if a < 0 or b < 0:
-            raise GraphError(f"{op}: sizes differ")
+        a, b = (self.take(v, (0,) * n) if self.size(v) == 1 else v for v in (a, b))
+        self.need(op in BINARY and self.size(a) == self.size(b), f"{op}: unknown operator, or sizes differ")
         return self._append(op, (a, b), n)
 
     def unary(self, op: str, a: int, data: Any = None) -> int:
         """Add an elementwise function; ``data`` is alpha of ``leaky_relu`` (rational) or k of ``pow``."""
-        if op not in UNARY:
-            raise GraphError(f"unknown operator {op!r}")
-        if op == "pow" and not (isinstance(data, int) and 0 <= data <= MAX_POWER):
-            raise GraphError(f"pow: exponent {data!r} is not an integer between 0 and {MAX_POWER}")
-        if op == "leaky_relu" and not (isinstance(data, Fraction) and 0 <= data <= 1):
-            raise GraphError("leaky_relu: alpha is not between 0 and 1")
-        if op not in ("pow", "leaky_relu") and data is not None:
-            raise GraphError(f"{op}: takes no parameter")
+        self.need(op in UNARY, f"unknown operator {op!r}")
+        if op == "pow":
+            self.need(isinstance(data, int) and 0 <= data <= MAX_POWER, f"pow: exponent {data!r} is not an integer between 0 and {MAX_POWER}")
+        elif op == "leaky_relu":
+            self.need(isinstance(data, Fraction) and 0 <= data <= 1, "leaky_relu: alpha is not between 0 and 1")
+        else:
+            self.need(data is None, f"{op}: takes no parameter")
         return self._append(op, (a,), self.size(a), data)
 
     def take(self, a: int, index: Sequence[int]) -> int:
         """Pick entries by non-negative index, repeats allowed."""
         index = tuple(index)
-        if not all(0 <= i < self.size(a) for i in index):
-            raise GraphError("take: index outside the vector")
-        if index == tuple(range(self.size(a))):
-            return a
-        return self._append("take", (a,), len(index), index)
+        self.need(all(0 <= i < self.size(a) for i in index), "take: index outside the vector")
+        return a if index == tuple(range(self.size(a))) else self._append("take", (a,), len(index), index)
 
     def concat(self, args: Sequence[int]) -> int:
         """Join vectors end to end."""
-        args = tuple(args)
-        if len(args) == 1:
-            return args[0]
-        return self._append("concat", args, sum(self.size(a) for a in args))
+        return args[0] if len(args) == 1 else self._append("concat", tuple(args), sum(self.size(a) for a in args))
 
     def clip(self, x: int, lo: Sequence[Fraction | Interval | None], hi: Sequence[Fraction | Interval | None]) -> int:
         """Add ``min(max(x, lo), hi)`` entry by entry; ``None`` leaves that side free."""
@@ -215,8 +206,8 @@ class Builder:
 
     def inline(self, graph: Graph, inputs: Sequence[int]) -> list[int]:
         """Copy ``graph`` with its inputs bound to nodes of this builder; return the indices of its outputs."""
-        if tuple(self.size(i) for i in inputs) != graph.input_sizes:
-            raise GraphError(f"inputs of sizes {[self.size(i) for i in inputs]} where {list(graph.input_sizes)} are expected")
+        sizes = tuple(self.size(i) for i in inputs)
+        self.need(sizes == graph.input_sizes, f"inputs of sizes {sizes} where {graph.input_sizes} are expected")
         at: list[int] = []
         for node in graph.nodes:
             args = tuple(at[a] for a in node.args)
@@ -235,51 +226,19 @@ class Builder:
         return Graph(nodes, tuple(self._input_sizes), tuple(new[o] for o in outputs))
 
 
-class Reading(Protocol):
-    """What an interpretation of the graph offers: one method per kind of node."""
-
-    def const(self, node: Node) -> Any:
-        """A constant."""
-
-    def affine(self, node: Node, x: Any) -> Any:
-        """``W x + b``."""
-
-    def unary(self, node: Node, x: Any) -> Any:
-        """An elementwise function."""
-
-    def binary(self, node: Node, a: Any, b: Any) -> Any:
-        """An elementwise operation of two vectors."""
-
-    def take(self, node: Node, x: Any) -> Any:
-        """A selection."""
-
-    def concat(self, node: Node, parts: Sequence[Any]) -> Any:
-        """A concatenation."""
-
-
-def read(graph: Graph, reading: Reading, inputs: Sequence[Any]) -> list[Any]:
+def read(graph: Graph, reading: Any, inputs: Sequence[Any]) -> list[Any]:
     """Interpret ``graph``: walk the nodes once in order and return the outputs' values.
 
-    Values whose last use has passed are dropped, so memory stays that of the widest cut.
+    A reading has one method per kind of node: ``const(node)``, ``affine(node, x)``, ``unary(node, x)``, ``binary(node, a, b)``,
+    ``take(node, x)`` and ``concat(node, parts)``.  Values whose last use has passed are dropped, so memory stays that of the widest cut.
     """
     last = {a: i for i, node in enumerate(graph.nodes) for a in node.args}
     last.update(dict.fromkeys(graph.outputs, len(graph.nodes)))
     value: dict[int, Any] = {}
     for i, node in enumerate(graph.nodes):
-        if node.op == "input":
-            value[i] = inputs[node.data]
-        elif node.op == "const":
-            value[i] = reading.const(node)
-        elif node.op == "affine":
-            value[i] = reading.affine(node, value[node.args[0]])
-        elif node.op == "take":
-            value[i] = reading.take(node, value[node.args[0]])
-        elif node.op == "concat":
-            value[i] = reading.concat(node, [value[a] for a in node.args])
-        elif node.op in BINARY:
-            value[i] = reading.binary(node, value[node.args[0]], value[node.args[1]])
-        else:
-            value[i] = reading.unary(node, value[node.args[0]])
+        kind = "binary" if node.op in BINARY else "unary" if node.op in UNARY else node.op
+        args: list[Any] = [value[a] for a in node.args]
+        value[i] = inputs[node.data] if kind == "input" else getattr(reading, kind)(node, *([args] if kind == "concat" else args))
         for a in set(node.args):
             if last[a] == i:
                 del value[a]

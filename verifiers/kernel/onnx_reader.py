@@ -2,14 +2,13 @@
 
 Nothing is guessed.  A field that the reader does not know, a singular field that occurs twice, a number that is not in shortest form, or bytes
 after the end are refused, so that two readers of one file cannot disagree.  The meaning of the graph returned is that of ONNX Runtime in exact
-real arithmetic: float16, float32 and float64 constants are the dyadic rationals that they are, shapes are computed on integers, and float
+real arithmetic: float16, float32 and float64 constants are the dyadic rationals that they are, integers are only shapes, axes and indices, and float
 constants are never combined in arithmetic that rounds.  A symbolic leading dimension of the input (the batch) is read as 1.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial, reduce
@@ -19,23 +18,20 @@ from typing import Any
 import numpy as np
 
 from verifiers.kernel.codes import Code, Refusal, need
-from verifiers.kernel.graph import Affine, Builder, Graph, GraphError
+from verifiers.kernel.graph import Affine, Builder, Graph
 from verifiers.kernel.onnx_wire import ELEMENTS, FLOATS, MAX_RANK, Array, Budget, Tensor, attribute, constant, decode
 
 MAX_BYTES = 64 << 20
-MAX_FIELDS = 300_000
+MAX_FIELDS = 600_000
 MAX_NODES = 20_000
 MAX_WORK = 1 << 30  # bytes, roughly, that the values of all nodes may take
 DIAGONAL = 16  # up to this size "x * constant" and "x + constant" are written as an affine node
-OPSETS = range(7, 26)  # 7 brought NumPy's broadcasting; later versions of the operators below were compared one by one up to 25
+OPSETS = range(11, 26)  # the versions of the operators below were compared one by one from 11 to 25
 IR_VERSIONS = range(3, 15)
 
-_UNARY = frozenset({"Neg", "Relu", "Tanh", "Sigmoid", "Softplus", "Abs", "Sin", "Cos", "Exp", "Sqrt"})  # named as in the graph
-_BINARY = frozenset({"Add", "Sub", "Mul", "Div"})
-_ON_SIZES = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.floor_divide}
-_ATTRIBUTES_BEFORE: dict[str, tuple[Any, ...]] = {  # attributes before this opset, inputs from then on
-    "Clip": (11, "min", "max"), "Slice": (10, "starts", "ends", "axes"), "ReduceSum": (13, "axes"), "Squeeze": (13, "axes"),
-    "Unsqueeze": (13, "axes"), "Split": (13, "split")}
+_LISTS = {"ReduceSum": "axes", "Squeeze": "axes", "Unsqueeze": "axes", "Split": "split"}  # an attribute before opset 13, then the second input
+_TYPES = {"alpha": float, "beta": float, "value_float": float, "perm": Tensor, "axes": Tensor, "split": Tensor,
+          "value": Tensor, "value_floats": Tensor, "value_ints": Tensor}  # of the attributes that are no integer
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,18 +58,18 @@ class _Operators:
     """The allow-list.
 
     Each method with a capital letter is the ONNX operator of that name, and its signature lists what it accepts: inputs are positional (None where
-    absent), attributes are keywords with ONNX's defaults.  ``place`` names the ONNX node at work, for refusals.
+    absent), attributes are keywords with ONNX's defaults.  The builder's ``place`` names the ONNX node at work, for refusals.
     """
 
-    def __init__(self, opset: int, at: str) -> None:
-        self.opset, self.place, self.outputs = opset, at, 1
+    def __init__(self, opset: int) -> None:
+        self.opset, self.op, self.outputs = opset, "", 1
         self.builder = Builder()
         self.work = Budget(MAX_WORK, "numbers")
         self.values: dict[str, Tensor] = {}
-        self.products: dict[int, tuple[int, Array]] = {}  # node of x W': x and W, for the constant that may be added as a bias
+        self.products: dict[int, tuple[int, Array]] = {}  # node of W x: x and W, for the constant that may be added as a bias
 
     def need(self, condition: object, message: str, code: Code = Code.BAD_SHAPE) -> None:
-        need(condition, code, self.place, message)
+        need(condition, code, self.builder.place, message)
 
     def define(self, name: str, value: Tensor) -> None:
         self.need(name and name not in self.values, f"the name {name[:60]!r} is empty or defined twice; export the model again", Code.BAD_ONNX)
@@ -81,51 +77,35 @@ class _Operators:
 
     def run(self, proto: dict[str, Any]) -> None:
         """Apply one node to the values defined so far and define its outputs."""
-        op, names = proto.get("op_type", ""), [a.get("name", "") for a in proto["attribute"]]
-        self.need(op in OPERATORS and proto.get("domain", "") in ("", "ai.onnx"), f"the operator is not on the allow-list; rewrite the layer with "
-                  f"{', '.join(OPERATORS)}", Code.UNKNOWN_OPERATOR)
-        self.need(len(set(names)) == len(names), "an attribute is given twice; export the model again", Code.BAD_ONNX)
-        missing = [name[:60] for name in proto["input"] if name and name not in self.values]
-        self.need(not missing, f"the inputs {missing[:9]} are not defined before they are used; export the model again", Code.BAD_ONNX)
-        attributes = {name: attribute(a, f"{self.place}, attribute {name[:60]!r}") for name, a in zip(names, proto["attribute"], strict=True)}
-        self.outputs = max(1, len(proto["output"]))
-        try:
-            results = self.apply(op, [self.values[name] if name else None for name in proto["input"]], attributes)
-        except GraphError as error:
-            raise Refusal(Code.BAD_GRAPH, self.place, f"{error}; rewrite this layer") from None
-        except (ValueError, IndexError, OverflowError) as error:  # NumPy refuses shapes, axes and indices that do not fit
-            raise Refusal(Code.BAD_SHAPE, self.place, f"{error}; compare the shapes of the tensors") from None
-        self.need(len(results) == len(proto["output"]), f"{len(proto['output'])} outputs where {len(results)} are expected", Code.BAD_ONNX)
-        for name, value in zip(proto["output"], results, strict=True):
-            self.define(name, value)
-
-    def apply(self, op: str, inputs: list[Tensor | None], attributes: dict[str, Any]) -> list[Tensor]:
-        """Apply an operator, after its inputs and attributes are found to be those of its method's signature."""
-        since, *names = _ATTRIBUTES_BEFORE.get(op, (0,))
-        if self.opset < since:
-            values = [attributes.pop(name, None) for name in names]
-            self.need(len(inputs) == 1 and all(v is None or isinstance(v, Tensor | float) for v in values),
-                      f"{names} are attributes of floats or lists before opset {since}, not inputs", Code.BAD_ONNX)
-            inputs += [Tensor(inputs[0].kind, np.array(v)) if inputs[0] and isinstance(v, float) else v for v in values]
+        op, place, names = proto.get("op_type", ""), self.builder.place, proto["input"]
+        self.need(op in OPERATORS and proto.get("domain", "") in ("", "ai.onnx"), f"no operator of {', '.join(OPERATORS)}", Code.UNKNOWN_OPERATOR)
+        self.need(all(name in self.values for name in names if name), "an input is not defined before it is used; export anew", Code.BAD_ONNX)
+        inputs = [self.values[name] if name else None for name in names]
+        attributes = {a.get("name", ""): attribute(a, f"{place}, attribute {a.get('name', '')[:60]!r}") for a in proto["attribute"]}
+        self.need(len(attributes) == len(proto["attribute"]), "an attribute is given twice; export the model again", Code.BAD_ONNX)
+        for name, value in attributes.items():
+            self.need(type(value) is _TYPES.get(name, int), f"attribute {name[:60]} is unknown or has a wrong type", Code.UNKNOWN_OPERATOR)
+        if self.opset < 13 and op in _LISTS:
+            self.need(len(inputs) == 1, f"{_LISTS[op]} is an attribute before opset 13; export the model again", Code.BAD_ONNX)
+            inputs.append(attributes.pop(_LISTS[op], None))
         while inputs and inputs[-1] is None:
             inputs.pop()
-        self.need(None not in inputs[:1 if op in ("Clip", "Slice") else None], "an input is missing", Code.BAD_ONNX)
-        method: Callable[..., Any] = (partial(self.unary, op.lower(), None) if op in _UNARY else partial(self.binary, op.lower()) if op in _BINARY
-                                      else getattr(self, op))
-        signature = inspect.signature(method)
+        self.need(None not in inputs[:1 if op in ("Clip", "Slice") else None], "an input is missing; export the model again", Code.BAD_ONNX)
+        self.op, self.outputs = op.lower(), max(1, len(proto["output"]))
         try:
-            signature.bind(*inputs, **attributes)
-        except TypeError as error:
-            raise Refusal(Code.UNKNOWN_OPERATOR, self.place, f"{str(error)[:160]} in this form of the operator; export with another opset") from None
-        for name in attributes.keys() & signature.parameters.keys():
-            like, value = signature.parameters[name].default, attributes[name]
-            self.need(type(value) is (Tensor if like is None else type(like)), f"attribute {name} has the wrong type", Code.BAD_ONNX)
-        result = method(*inputs, **attributes)
-        return result if isinstance(result, list) else [result]
+            found = getattr(self, op)(*inputs, **attributes)
+        except TypeError as error:  # inputs and attributes that the method's signature does not have
+            raise Refusal(Code.UNKNOWN_OPERATOR, place, f"{str(error)[:160]}; export with another opset") from None
+        except (ValueError, IndexError, OverflowError) as error:  # NumPy refuses shapes, axes and indices that do not fit
+            raise Refusal(Code.BAD_SHAPE, place, f"{error}; compare the shapes of the tensors") from None
+        results = found if isinstance(found, list) else [found]
+        self.need(len(results) == len(proto["output"]), f"{len(proto['output'])} outputs where {len(results)} are expected", Code.BAD_ONNX)
+        for name, result in zip(proto["output"], results, strict=True):
+            self.define(name, result)
 
     def tensor(self, kind: int, array: Any, node: int | None = None) -> Tensor:
         self.need(np.ndim(array) <= MAX_RANK, f"a tensor has more than {MAX_RANK} dimensions")
-        self.work.spend(8 * np.size(array), self.place)
+        self.spend(np.size(array))
         return Tensor(kind, np.asarray(array), node)
 
     def like(self, x: Tensor, array: Any) -> Tensor:
@@ -138,21 +118,24 @@ class _Operators:
         """Graph node of the tensor's entries, row by row, repeated to ``shape``."""
         self.need(x.kind in FLOATS, "integers may only be shapes, axes and indices; export with float tensors", Code.UNKNOWN_OPERATOR)
         entries = x.array if shape is None else np.broadcast_to(x.array, tuple(shape))
-        self.work.spend((512 if x.node is None else 128) * entries.size, self.place)
+        self.spend((64 if x.node is None else 16) * entries.size)
         values = entries.ravel().tolist()
         return self.builder.const([Fraction(v) for v in values]) if x.node is None else self.builder.take(x.node, values)
+
+    def spend(self, numbers: int) -> None:
+        self.work.spend(8 * numbers, self.builder.place)
 
     def joint(self, *shapes: Sequence[int]) -> tuple[int, ...]:
         """Shape to which the shapes broadcast."""
         shape = np.broadcast_shapes(*(tuple(s) for s in shapes))
-        self.work.spend(8 * prod(shape), self.place)
+        self.spend(prod(shape))
         return shape
 
-    def ints(self, x: Tensor | None) -> list[int]:
+    def ints(self, x: Tensor | None, rank: int = 1) -> list[int]:
         if x is None:
             return []
-        self.need(x.node is None and x.kind not in FLOATS and x.array.ndim <= 1, "a shape, axis or index is not a list of constant integers; "
-                  "export with static shapes", Code.UNKNOWN_OPERATOR)
+        known = x.node is None and x.kind not in FLOATS and x.array.ndim <= rank
+        self.need(known, "a shape, axis or index is not constant; export with static shapes", Code.UNKNOWN_OPERATOR)
         return [int(v) for v in x.array.ravel().tolist()]
 
     def axes(self, values: Sequence[int], rank: int) -> list[int]:
@@ -160,53 +143,40 @@ class _Operators:
         self.need(all(0 <= p < rank for p in places) and len(set(places)) == len(places), f"axes {values[:9]} do not fit {rank} dimensions")
         return places
 
-    def unary(self, op: str, data: Any, x: Tensor, /) -> Tensor:
-        return self.vector(x.kind, self.builder.unary(op, self.node(x), data), x.array.shape)
-
-    def binary(self, op: str, a: Tensor, b: Tensor, /) -> Tensor:
+    def binary(self, op: str, a: Tensor, b: Tensor) -> Tensor:
         shape = self.joint(a.array.shape, b.array.shape)
         self.need(a.kind == b.kind, f"the operands have different element types {a.kind} and {b.kind}", Code.BAD_ONNX)
-        if a.kind not in FLOATS:
-            sizes = all(np.all(abs(t.array.clip(-(1 << 31))) < 1 << 31) for t in (a, b))  # so that int64 cannot overflow
-            positive = op != "div" or (np.all(a.array >= 0) and np.all(b.array > 0))
-            self.need(op in _ON_SIZES and sizes and positive, "integers may only be sizes here", Code.UNKNOWN_OPERATOR)
-            return self.tensor(a.kind, _ON_SIZES[op](a.array, b.array))
-        constant, other = (b, a) if b.node is None else (a, b)
-        if constant.node is None and other.node is not None and op in ("add", "sub", "mul"):
-            x, c = self.node(other, shape), np.broadcast_to(constant.array, shape).ravel()
-            source, weight = self.products.get(x, (x, np.eye(c.size if c.size <= DIAGONAL else 0)))
+        fixed, other = (b, a) if b.node is None else (a, b)
+        if op in ("add", "sub", "mul") and fixed.node is None and other.node is not None and fixed.kind in FLOATS:
+            x, c = self.node(other, shape), np.broadcast_to(fixed.array, shape).ravel()
             if op == "mul" and c.size <= DIAGONAL:
                 return self.vector(a.kind, self.builder.affine(x, Affine(np.diag(c), np.zeros(c.size))), shape)
+            source, weight = self.products.get(x, (x, np.eye(c.size if c.size <= DIAGONAL else 0)))
             if op != "mul" and weight.size:
-                self.work.spend(8 * weight.size, self.place)
-                weight, c = (weight, c) if op == "add" else (weight, -c) if constant is b else (-weight, c)
+                self.spend(weight.size)
+                weight, c = (weight, c) if op == "add" else (weight, -c) if fixed is b else (-weight, c)
                 return self.vector(a.kind, self.builder.affine(source, Affine(weight, c)), shape)
         return self.vector(a.kind, self.builder.binary(op, self.node(a, shape), self.node(b, shape)), shape)
 
-    def rows(self, x: Tensor, weight: Array) -> Tensor:
-        """``x @ weight`` with a constant matrix (k, p), for each row of ``x`` (..., k)."""
-        self.work.spend(8 * weight.size, self.place)
-        parts, turned = [], np.ascontiguousarray(weight.T)  # one copy for all rows
-        for row in x.array.reshape(-1, x.array.shape[-1]):
-            source = self.node(Tensor(x.kind, row, x.node))
-            parts.append(self.builder.affine(source, Affine(turned, np.zeros(len(turned)))))
-            self.products[parts[-1]] = (source, turned)
-        return self.vector(x.kind, self.builder.concat(parts), (*x.array.shape[:-1], len(turned)))
+    def linear(self, x: Tensor, copies: int, block: Array, shape: Sequence[int]) -> Tensor:
+        """``block @ part`` for each of the equal parts, ``copies`` of them, into which the entries of ``x`` fall: one affine node."""
+        self.spend(copies * copies * block.size)
+        source = self.node(x)
+        weight: Array = np.kron(np.eye(copies), block)
+        out = self.builder.affine(source, Affine(weight, np.zeros(len(weight))))
+        self.products[out] = source, weight
+        return self.vector(x.kind, out, shape)
 
     def sum(self, x: Tensor, last: int) -> Tensor:
-        """Sum over the last ``last`` axes: an affine node of zeros and ones."""
+        """Sum over the last ``last`` axes."""
         shape = x.array.shape[:x.array.ndim - last]
-        size, terms = prod(shape), prod(x.array.shape[len(shape):])
-        self.work.spend(8 * size * size * terms, self.place)
-        ones = Affine(np.repeat(np.eye(size), terms, axis=1), np.zeros(size))
-        return self.vector(x.kind, self.builder.affine(self.node(x), ones), shape)
+        return self.linear(x, prod(shape), np.ones((1, prod(x.array.shape[len(shape):]))), shape)
+
+    def turn(self, x: Tensor) -> Tensor:
+        return self.like(x, x.array.swapaxes(-1, -2))
 
     def scaled(self, x: Tensor, factor: float) -> Tensor:
-        if factor == 1.0:
-            return x
-        if x.node is None and x.kind != 11:  # two float32 numbers have an exact product in float64
-            return self.like(x, x.array * factor)
-        return self.binary("mul", x, Tensor(x.kind, np.array(factor)))
+        return x if factor == 1.0 else self.binary("mul", x, Tensor(x.kind, np.array(factor)))
 
     # products and sums
 
@@ -214,13 +184,13 @@ class _Operators:
         self.need(a.kind == b.kind and a.array.size and b.array.size, "a matrix product needs two matrices or vectors of one element type")
         left, right = self.like(a, np.atleast_2d(a.array)), b if b.array.ndim > 1 else self.like(b, b.array[:, None])
         self.need(a.array.ndim and left.array.shape[-1] == right.array.shape[-2], f"shapes {a.array.shape} and {b.array.shape} do not fit")
-        turned = self.like(right, right.array.swapaxes(-1, -2))
         if right.node is None and right.array.ndim == 2:
-            out = self.rows(left, right.array)
+            shape = *left.array.shape[:-1], right.array.shape[1]
+            out = self.linear(left, prod(shape[:-1]), right.array.T, shape)
         elif left.node is None and left.array.ndim == 2:  # W X = (X' W')'
-            out = self.rows(turned, left.array.T)
-            out = self.like(out, out.array.swapaxes(-1, -2))
+            out = self.turn(self.MatMul(self.turn(right), self.turn(left)))
         else:
+            turned = self.turn(right)
             pairs = self.like(left, left.array[..., :, None, :]), self.like(turned, turned.array[..., None, :, :])
             out = self.sum(self.binary("mul", *pairs), 1)
         drop = [axis for t, axis in ((a, -2), (b, -1)) if t.array.ndim == 1]
@@ -229,9 +199,7 @@ class _Operators:
     def Gemm(self, a: Tensor, b: Tensor, c: Tensor | None = None, /, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,
              transB: int = 0) -> Tensor:
         self.need(a.array.ndim == b.array.ndim == 2, "Gemm multiplies two matrices")
-        a, b = (self.like(x, x.array.T) if turn else x for x, turn in ((a, transA), (b, transB)))
-        on_b = b.node is None and b.kind != 11
-        product = self.MatMul(a, self.scaled(b, alpha)) if on_b else self.MatMul(self.scaled(a, alpha), b)
+        product = self.scaled(self.MatMul(self.turn(a) if transA else a, self.turn(b) if transB else b), alpha)
         self.need(c is None or self.joint(c.array.shape, product.array.shape) == product.array.shape, "C is larger than the product")
         return product if c is None else self.binary("add", product, self.scaled(c, beta))
 
@@ -245,13 +213,23 @@ class _Operators:
 
     # elementwise
 
+    def elementwise(self, x: Tensor, /) -> Tensor:
+        return self.vector(x.kind, self.builder.unary(self.op, self.node(x)), x.array.shape)
+
+    def arithmetic(self, x: Tensor, /, *more: Tensor) -> Tensor:
+        self.need(len(more) == 1 or self.op in ("min", "max"), "two inputs are expected", Code.UNKNOWN_OPERATOR)
+        return reduce(partial(self.binary, self.op), more, x)
+
+    Neg = Relu = Tanh = Sigmoid = Softplus = Abs = Sin = Cos = Exp = Sqrt = elementwise  # named as in the graph
+    Add = Sub = Mul = Div = Min = Max = arithmetic
+
     def LeakyRelu(self, x: Tensor, /, *, alpha: float = float(np.float32(0.01))) -> Tensor:
-        return self.unary("leaky_relu", Fraction(alpha), x)
+        return self.vector(x.kind, self.builder.unary("leaky_relu", self.node(x), Fraction(alpha)), x.array.shape)
 
     def Pow(self, x: Tensor, exponent: Tensor, /) -> Tensor:
         shape, k = self.joint(x.array.shape, exponent.array.shape), set(exponent.array.ravel().tolist())
-        self.need(exponent.node is None and len(k) == 1 and float(max(k)).is_integer(), "the exponent is not one constant integer; "
-                  "use Sqrt, Exp or a product", Code.UNKNOWN_OPERATOR)
+        whole = exponent.node is None and len(k) == 1 and float(max(k)).is_integer()
+        self.need(whole, "the exponent is not one constant integer; use Sqrt, Exp or a product", Code.UNKNOWN_OPERATOR)
         return self.vector(x.kind, self.builder.unary("pow", self.node(x, shape), int(max(k))), shape)
 
     def Clip(self, x: Tensor, lo: Tensor | None = None, hi: Tensor | None = None, /) -> Tensor:
@@ -260,16 +238,10 @@ class _Operators:
                 x = self.binary(op, x, self.like(bound, bound.array.reshape(())))
         return x
 
-    def Min(self, x: Tensor, /, *more: Tensor) -> Tensor:
-        return reduce(partial(self.binary, "min"), more, x)
-
-    def Max(self, x: Tensor, /, *more: Tensor) -> Tensor:
-        return reduce(partial(self.binary, "max"), more, x)
-
     def Cast(self, x: Tensor, /, *, to: int = 0, saturate: int = 1) -> Tensor:
-        order = [*FLOATS, to]
         if x.node is not None:
-            self.need(order.index(x.kind) <= order.index(to) < 3, "this Cast rounds; use one float type throughout", Code.UNKNOWN_OPERATOR)
+            widens = to in FLOATS and FLOATS.index(x.kind) <= FLOATS.index(to)
+            self.need(widens, "this Cast rounds; use one float type throughout", Code.UNKNOWN_OPERATOR)
             return replace(x, kind=to)
         self.need(to in ELEMENTS, f"Cast to element type {to} is not accepted; cast to float32, float64 or int64", Code.UNKNOWN_OPERATOR)
         with np.errstate(all="ignore"):
@@ -284,13 +256,12 @@ class _Operators:
 
     def Concat(self, *parts: Tensor, axis: int = MAX_FIELDS) -> Tensor:
         self.need(len({p.kind for p in parts}) == 1, "the parts have different element types", Code.BAD_ONNX)
-        self.work.spend(8 * sum(p.array.size for p in parts), self.place)
+        self.spend(sum(p.array.size for p in parts))
         if all(p.node is None for p in parts):
             return self.tensor(parts[0].kind, np.concatenate([p.array for p in parts], axis))
-        ends = np.cumsum([p.array.size for p in parts]).tolist()
-        places = [np.arange(end - p.array.size, end).reshape(p.array.shape) for p, end in zip(parts, ends, strict=True)]
+        places = np.split(np.arange(sum(p.array.size for p in parts)), np.cumsum([p.array.size for p in parts]))
         node = self.builder.concat([self.node(p) for p in parts if p.array.size])
-        return self.tensor(parts[0].kind, np.concatenate(places, axis), node)
+        return self.tensor(parts[0].kind, np.concatenate([at.reshape(p.array.shape) for p, at in zip(parts, places, strict=False)], axis), node)
 
     def Slice(self, x: Tensor, starts: Tensor | None = None, ends: Tensor | None = None, axes: Tensor | None = None,
               steps: Tensor | None = None, /) -> Tensor:
@@ -300,24 +271,20 @@ class _Operators:
         for first, last, axis, step in zip(begin, stop, along, pace, strict=True):
             self.need(step > 0 or last < (1 << 31) - 1, "a Slice backwards to +infinity has two readings; give a finite end", Code.UNKNOWN_OPERATOR)
             size = x.array.shape[axis]
-            first, last = (v + size if v < 0 else v for v in (first, last))
-            first, last = min(max(first, 0), size - (step < 0)), min(max(last, -(step < 0)), size)
-            x = self.like(x, x.array.take(np.arange(first, last, step), axis))
+            x = self.like(x, x.array.take(range(size)[max(first, -size):last:step], axis))  # ONNX clamps a start before the first to the first
         return x
 
     def Gather(self, x: Tensor, indices: Tensor, /, *, axis: int = 0) -> Tensor:
-        index = np.array(self.ints(replace(indices, array=indices.array.ravel())), dtype=np.int64).reshape(indices.array.shape)
-        self.work.spend(8 * index.size * (x.array.size // max(1, x.array.shape[axis])), self.place)
-        return self.like(x, x.array.take(index, axis))
+        self.spend(len(self.ints(indices, MAX_RANK)) * (x.array.size // max(1, x.array.shape[axis])))
+        return self.like(x, x.array.take(indices.array, axis))
 
     def Split(self, x: Tensor, sizes: Tensor | None = None, /, *, axis: int = 0, num_outputs: int = 0) -> list[Tensor]:
-        size, count = x.array.shape[self.axes([axis], x.array.ndim)[0]], self.outputs
+        size, count = x.array.shape[axis], self.outputs
         step = -(-size // count)
         parts = self.ints(sizes) or [max(0, min(step, size - k * step)) for k in range(count)]
         self.need(num_outputs in (0, count) and sum(parts) == size and all(p >= 0 for p in parts) and (sizes or num_outputs or size % count == 0),
                   f"an axis of size {size} does not split into {count} such parts")
-        ends = np.cumsum(parts).tolist()
-        return [self.like(x, x.array.take(np.arange(end - part, end), axis)) for part, end in zip(parts, ends, strict=True)]
+        return [self.like(x, part) for part in np.split(x.array, np.cumsum(parts)[:-1], axis)]
 
     def Reshape(self, x: Tensor, shape: Tensor, /, *, allowzero: int = 0) -> Tensor:
         old, listed = x.array.shape, self.ints(shape)
@@ -346,9 +313,9 @@ class _Operators:
 
     def Constant(self, /, **attributes: Any) -> Tensor:
         name, value = next(iter(attributes.items()), ("", None))
-        like = {"value": Tensor, "value_float": float, "value_floats": Tensor, "value_int": int, "value_ints": Tensor}.get(name)
-        self.need(len(attributes) == 1 and like is type(value), "Constant is not one tensor, number or list of numbers", Code.UNKNOWN_OPERATOR)
-        return value if isinstance(value, Tensor) else self.tensor(1 if like is float else 7, np.array(value))
+        one = len(attributes) == 1 and name in ("value", "value_float", "value_floats", "value_int", "value_ints")
+        self.need(one, "Constant is not one tensor, number or list of numbers", Code.UNKNOWN_OPERATOR)
+        return value if isinstance(value, Tensor) else self.tensor(1 if name == "value_float" else 7, np.array(value))
 
     def Shape(self, x: Tensor, /, *, start: int = 0, end: int = MAX_RANK) -> Tensor:
         return self.tensor(7, np.array(x.array.shape[start:end], dtype=np.int64))
@@ -357,7 +324,7 @@ class _Operators:
         return self.like(value, np.broadcast_to(value.array.reshape(()), self.joint(self.ints(shape))))
 
 
-OPERATORS = tuple(sorted({name for name in vars(_Operators) if name[0].isupper()} | _UNARY | _BINARY))
+OPERATORS = tuple(sorted(name for name in vars(_Operators) if name[0].isupper()))
 
 
 def _declared(value: dict[str, Any], at: str) -> tuple[int, list[int | None]]:
@@ -394,7 +361,7 @@ def read_onnx(data: bytes, at: str = "model.onnx") -> OnnxModel:
 
     Notes
     -----
-    Direction: exact.  Opsets 7 to 25 of the default domain; the operators are listed in ``OPERATORS``.  Float rounding of the deployed
+    Direction: exact.  Opsets 11 to 25 of the default domain; the operators are listed in ``OPERATORS``.  Float rounding of the deployed
     inference is not modelled here, nor are the overflows of its float type.
 
     References
@@ -406,31 +373,28 @@ def read_onnx(data: bytes, at: str = "model.onnx") -> OnnxModel:
     model = decode(memoryview(data), "Model", at, Budget(MAX_FIELDS, "fields"))
     versions = [o.get("version") for o in model["opset_import"] if o.get("domain", "") in ("", "ai.onnx")]
     need(model.get("ir_version") in IR_VERSIONS and len(versions) == 1 and versions[0] in OPSETS, Code.BAD_ONNX, at,
-          f"IR version {model.get('ir_version')} with opsets {versions[:9]} is not read; export with one opset between 7 and 25")
+         f"IR version {model.get('ir_version')} with opsets {versions[:9]} is not read; export with one opset between 11 and 25")
     graph: dict[str, Any] = model.get("graph", {"node": [], "initializer": [], "input": [], "output": []})
     need(len(graph["node"]) <= MAX_NODES, Code.TOO_LARGE, at, f"{len(graph['node'])} nodes, more than {MAX_NODES}; use a smaller network")
     need(len(graph["input"]) == len(graph["output"]) == 1, Code.BAD_ONNX, at,
-          f"{len(graph['input'])} inputs and {len(graph['output'])} outputs where one of each is expected; keep weights out of the inputs")
-    operators = _Operators(versions[0], at)
+         f"{len(graph['input'])} inputs and {len(graph['output'])} outputs where one of each is expected; keep weights out of the inputs")
+    operators = _Operators(versions[0])
+    builder, (source, target) = operators.builder, (graph[side][0].get("name", "") for side in ("input", "output"))
     for proto in graph["initializer"]:
-        operators.place = f"{at}: tensor {proto.get('name', '')[:60]!r}"
-        operators.define(proto.get("name", ""), constant(proto, operators.place))
-    source, target = graph["input"][0].get("name", ""), graph["output"][0].get("name", "")
-    operators.place = f"{at}: input {source[:60]!r}"
-    kind, dims = _declared(graph["input"][0], operators.place)
+        builder.place = f"{at}: tensor {proto.get('name', '')[:60]!r}"
+        operators.define(proto.get("name", ""), constant(proto, builder.place))
+    builder.place = f"{at}: input {source[:60]!r}"
+    kind, dims = _declared(graph["input"][0], builder.place)
     shape = [d or 1 for d in dims]
     operators.need(None not in dims[len(dims) > 1:], "only a leading batch dimension may be symbolic; export the others as numbers")
-    operators.need(len(shape) <= MAX_RANK and prod(shape) <= MAX_FIELDS, "the input is too large", Code.TOO_LARGE)
-    operators.define(source, operators.vector(kind, operators.builder.input(prod(shape)), shape))
+    operators.need(len(shape) <= MAX_RANK and prod(shape) <= MAX_FIELDS, "the input is too large; use a smaller network", Code.TOO_LARGE)
+    operators.define(source, operators.vector(kind, builder.input(prod(shape)), shape))
     for i, node in enumerate(graph["node"]):
-        operators.place = f"{at}: node {i} {node.get('name', '')[:60]!r} ({node.get('op_type', '')[:60]!r})"
+        builder.place = f"{at}: node {i} {node.get('name', '')[:60]!r} ({node.get('op_type', '')[:60]!r})"
         operators.run(node)
-    operators.place = f"{at}: output {target[:60]!r}"
+    builder.place = f"{at}: output {target[:60]!r}"
     operators.need(target in operators.values, "no node computes the output; export the model again", Code.BAD_ONNX)
-    result, (kind, dims) = operators.values[target], _declared(graph["output"][0], operators.place)
+    result, (kind, dims) = operators.values[target], _declared(graph["output"][0], builder.place)
     fits = len(dims) == result.array.ndim and all(d in (None, size) for d, size in zip(dims, result.array.shape, strict=True))
     operators.need(result.kind == kind and fits and result.array.size, f"the network yields shape {result.array.shape}, not the declared {dims}")
-    try:
-        return OnnxModel(operators.builder.build([operators.node(result)]), versions[0], source, target)
-    except GraphError as error:
-        raise Refusal(Code.BAD_GRAPH, operators.place, f"{error}; use a smaller network") from None
+    return OnnxModel(builder.build([operators.node(result)]), versions[0], source, target)

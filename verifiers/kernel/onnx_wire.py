@@ -22,19 +22,17 @@ FLOATS = (10, 1, 11)  # element types float16, float32, float64, by precision
 ELEMENTS = {10: ("<f2", "int32_data"), 1: ("<f4", "float_data"), 11: ("<f8", "double_data"), 6: ("<i4", "int32_data"), 7: ("<i8", "int64_data")}
 
 # Messages field by field: number, name, kind.  Kinds: i varint, f float32, d float64, s text, b bytes (not looked into), or a message;
-# * repeated; ! refused.  A number that is not listed is refused too.
+# * repeated.  A number that is not listed is refused: external data, segments, functions, training, quantisation and sparse tensors among them.
 _MESSAGES = {message: {int(number): (name, kind) for number, name, kind in (field.split() for field in fields.split(","))} for message, fields in {
     "Model": "1 ir_version i,2 producer_name b,3 producer_version b,4 domain b,5 model_version i,6 doc_string b,7 graph Graph,"
-             "8 opset_import Opset*,14 metadata_props b*,20 training_info !,25 functions !,26 configuration !",
+             "8 opset_import Opset*,14 metadata_props b*",
     "Opset": "1 domain s,2 version i",
-    "Graph": "1 node Node*,2 name b,5 initializer Tensor*,10 doc_string b,11 input Value*,12 output Value*,13 value_info b*,"
-             "14 quantization_annotation !,15 sparse_initializer !,16 metadata_props b*",
-    "Node": "1 input s*,2 output s*,3 name s,4 op_type s,5 attribute Attribute*,6 doc_string b,7 domain s,8 overload !,9 metadata_props b*,"
-            "10 device_configurations !",
+    "Graph": "1 node Node*,2 name b,5 initializer Tensor*,10 doc_string b,11 input Value*,12 output Value*,13 value_info b*,16 metadata_props b*",
+    "Node": "1 input s*,2 output s*,3 name s,4 op_type s,5 attribute Attribute*,6 doc_string b,7 domain s,9 metadata_props b*",
     "Attribute": "1 name s,2 f f,3 i i,4 s b,5 t Tensor,6 g b,7 floats f*,8 ints i*,9 strings b*,10 tensors b*,11 graphs b*,13 doc_string b,"
-                 "14 tp b,15 type_protos b*,20 type i,21 ref_attr_name !,22 sparse_tensor b,23 sparse_tensors b*",
-    "Tensor": "1 dims i*,2 data_type i,3 segment !,4 float_data f*,5 int32_data i*,6 string_data !,7 int64_data i*,8 name s,9 raw_data b,"
-              "10 double_data d*,11 uint64_data !,12 doc_string b,13 external_data !,14 data_location i,16 metadata_props b*",
+                 "14 tp b,15 type_protos b*,20 type i,22 sparse_tensor b,23 sparse_tensors b*",
+    "Tensor": "1 dims i*,2 data_type i,4 float_data f*,5 int32_data i*,7 int64_data i*,8 name s,9 raw_data b,10 double_data d*,12 doc_string b,"
+              "14 data_location i,16 metadata_props b*",
     "Value": "1 name s,2 type Type,3 doc_string b,4 metadata_props b*",
     "Type": "1 tensor_type TensorType,6 denotation b",
     "TensorType": "1 elem_type i,2 shape Shape",
@@ -56,8 +54,9 @@ class Budget:
         need(self.left >= 0, Code.TOO_LARGE, at, f"the model has too many {self.what} to be read; use a smaller network")
 
 
-def _varint(data: memoryview, position: int, at: str) -> tuple[int, int]:
+def _varint(data: memoryview, position: int, at: str, budget: Budget) -> tuple[int, int]:
     """Read a signed 64-bit integer; return it and the position after it."""
+    budget.spend(1, at)
     value = 0
     for k, byte in enumerate(data[position:position + 10]):
         value |= (byte & 127) << 7 * k
@@ -65,15 +64,6 @@ def _varint(data: memoryview, position: int, at: str) -> tuple[int, int]:
             need((byte or k == 0) and value < 1 << 64, Code.BAD_ONNX, at, "a number is not written in its shortest form; the file is damaged")
             return value - (value >> 63 << 64), position + k + 1
     raise Refusal(Code.BAD_ONNX, at, "a number is cut or too long; the file is truncated, damaged or not ONNX")
-
-
-def _varints(data: memoryview, at: str, budget: Budget) -> list[int]:
-    values, position = [], 0
-    while position < len(data):
-        budget.spend(1, at)
-        value, position = _varint(data, position, at)
-        values.append(value)
-    return values
 
 
 def decode(data: memoryview, message: str, at: str, budget: Budget) -> dict[str, Any]:
@@ -88,7 +78,7 @@ def decode(data: memoryview, message: str, at: str, budget: Budget) -> dict[str,
     at : str
         Place, for refusals.
     budget : Budget
-        Fields and packed integers that may still be read.
+        Integers that may still be read, those of the format among them.
 
     Returns
     -------
@@ -103,30 +93,38 @@ def decode(data: memoryview, message: str, at: str, budget: Budget) -> dict[str,
     fields: dict[str, Any] = {name: [] for name, kind in _MESSAGES[message].values() if kind[-1] == "*"}
     position = 0
     while position < len(data):
-        budget.spend(1, at)
-        key, position = _varint(data, position, at)
-        name, kind = _MESSAGES[message].get(key >> 3, (f"number {key >> 3}", "!"))
+        key, position = _varint(data, position, at, budget)
+        need(key >> 3 in _MESSAGES[message], Code.BAD_ONNX, at, f"field {key >> 3} is not accepted; export one plain, self-contained ONNX graph")
+        name, kind = _MESSAGES[message][key >> 3]
         place, wire, many, kind = f"{at}.{name}", key & 7, kind[-1] == "*", kind.rstrip("*")
-        need(kind != "!", Code.BAD_ONNX, place, "this field is not accepted; export one plain, self-contained ONNX graph")
         need(many or name not in fields, Code.BAD_ONNX, place, "the field occurs twice, so that readers may disagree; export the model again")
         expected, width = _WIRE.get(kind, (2, 1))
-        size, position = (width, position) if wire in (1, 5) else _varint(data, position, at)  # for wire type 0 the value itself
+        size, position = (width, position) if wire in (1, 5) else _varint(data, position, place, budget)  # for wire type 0 the value itself
         chunk = data[position:position + size] if wire else data[:0]
         position += len(chunk)
         need((wire == expected or (many and wire == 2)) and (not wire or (len(chunk) == size and size % width == 0)), Code.BAD_ONNX, place,
              "the field has a wrong wire type or length; the file is truncated or damaged")
-        if kind == "i":
-            values: list[Any] = _varints(chunk, place, budget) if wire else [size]
-        else:
-            values = [decode(chunk, kind, place, budget) if kind in _MESSAGES else bytes(chunk)]
-        if kind == "s":
-            values = [values[0].decode("utf-8", "surrogateescape")]
-            need(values[0].isprintable(), Code.BAD_ONNX, place, "the text is not printable UTF-8; rename the tensor or node")
+        values = _values(chunk, kind, place, budget) if wire else [size]
         if many:
             fields[name] += values
         else:
             fields[name] = values[0]
     return fields
+
+
+def _values(chunk: memoryview, kind: str, at: str, budget: Budget) -> list[Any]:
+    """Content of one field: packed integers, or one value."""
+    if kind == "i":
+        values, position = [], 0
+        while position < len(chunk):
+            value, position = _varint(chunk, position, at, budget)
+            values.append(value)
+        return values
+    if kind == "s":
+        text = bytes(chunk).decode("utf-8", "surrogateescape")
+        need(text.isprintable(), Code.BAD_ONNX, at, "the text is not printable UTF-8; rename the tensor or node")
+        return [text]
+    return [decode(chunk, kind, at, budget) if kind in _MESSAGES else bytes(chunk)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,20 +148,17 @@ def _floats(raw: bytes, dtype: str, at: str) -> Array:
 
 def constant(proto: dict[str, Any], at: str) -> Tensor:
     """Read a TensorProto whose data lie in the file."""
-    need(proto.get("data_location", 0) == 0, Code.BAD_ONNX, at, "the data lie outside the file; export the weights into the file itself")
     kind, dims = proto.get("data_type", 0), proto["dims"]
     need(kind in ELEMENTS, Code.BAD_ONNX, at, f"element type {kind} is not accepted; export weights as float32 or float64, shapes as int64")
     dtype, field = ELEMENTS[kind]
-    filled = {name for name in ("raw_data", "float_data", "double_data", "int32_data", "int64_data") if proto.get(name)}
-    raw = proto.get("raw_data", b"")
-    if filled == {field} and field in ("int32_data", "int64_data"):
-        raw = np.array(proto[field], dtype=np.int64).astype("<u2" if kind == 10 else dtype).tobytes()
-        lossless = np.array_equal(np.frombuffer(raw, "<u2" if kind == 10 else dtype), proto[field])
+    raw, filled = proto.get("raw_data", b""), [name for name, value in proto.items() if name.endswith("_data") and value]
+    if filled == [field]:
+        stored = np.dtype("<u2" if kind == 10 else dtype)
+        lossless = stored.kind == "f" or all(np.iinfo(stored).min <= v <= np.iinfo(stored).max for v in proto[field])
         need(lossless, Code.BAD_ONNX, at, "an integer does not fit the tensor's element type; the file is damaged")
-    elif filled == {field}:
-        raw = b"".join(proto[field])
-    need(filled in ({"raw_data"}, {field}, set()) and len(dims) <= MAX_RANK and all(d >= 0 for d in dims)
-          and len(raw) == prod(dims) * np.dtype(dtype).itemsize, Code.BAD_ONNX, at, f"the data do not fill dimensions {dims[:9]}; export again")
+        raw = b"".join(proto[field]) if stored.kind == "f" else np.array(proto[field], stored).tobytes()
+    need(filled in (["raw_data"], [field], []) and proto.get("data_location", 0) == 0 and len(dims) <= MAX_RANK and all(d >= 0 for d in dims)
+         and len(raw) == prod(dims) * np.dtype(dtype).itemsize, Code.BAD_ONNX, at, f"no data in the file fill dimensions {dims[:9]}; export again")
     return Tensor(kind, (_floats(raw, dtype, at) if kind in FLOATS else np.frombuffer(raw, dtype).astype(np.int64)).reshape(dims))
 
 
@@ -172,7 +167,7 @@ def attribute(proto: dict[str, Any], at: str) -> Any:
     field = {1: "f", 2: "i", 4: "t", 6: "floats", 7: "ints"}.get(proto.get("type", 0), "")
     filled = {name for name, value in proto.items() if value != []} - {"name", "type", "doc_string"}
     need(field and filled <= {field} and (field != "t" or filled), Code.UNKNOWN_OPERATOR, at,
-          "the attribute is not one number, list of numbers or tensor; text, subgraphs and sparse tensors are not accepted")
+         "the attribute is not one number, list of numbers or tensor; text, subgraphs and sparse tensors are not accepted")
     if field == "t":
         return constant(proto["t"], at)
     if field == "f":

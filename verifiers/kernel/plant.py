@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from types import NoneType
 from typing import Any
 
-from verifiers.kernel.codes import Code, Refusal, need
-from verifiers.kernel.graph import BINARY, MAX_POWER, UNARY, Builder, Graph, GraphError, Interval, affine_from_rational
+from verifiers.kernel.codes import Code, need
+from verifiers.kernel.graph import BINARY, MAX_POWER, UNARY, Builder, Graph, Interval, affine_from_rational
 from verifiers.kernel.rational import parse, parse_vector
 from verifiers.kernel.strict import Types, take
 
@@ -33,12 +34,14 @@ _ARITY = {**dict.fromkeys(UNARY - {"leaky_relu"} | {"x", "u", "p", "c"}, 1), **d
 _PLANT: dict[str, Types] = {
     "format": str, "name": str, "time": str, "dt": (str, NoneType), "states": list, "inputs": list, "parameters": list,
     "equilibrium": dict, "domain": dict, "nodes": list, "outputs": list, "reference": str}
-_STATE: dict[str, Types] = {"name": str, "unit": str, "angle": bool}
-_INPUT: dict[str, Types] = {"name": str, "unit": str, "lo": (str, NoneType), "hi": (str, NoneType)}
-_PARAMETER: dict[str, Types] = {"name": str, "unit": str, "value": (str, list)}
+_ROWS: dict[str, dict[str, Types]] = {
+    "states": {"name": str, "unit": str, "angle": bool},
+    "inputs": {"name": str, "unit": str, "lo": (str, NoneType), "hi": (str, NoneType)},
+    "parameters": {"name": str, "unit": str, "value": (str, list)}}
 
 Bounds = tuple[Interval | None, Interval | None]
-Form = tuple[dict[tuple[int, int], Fraction], Fraction]  # coefficient of entry i of node k, and an exact constant
+Form = dict[tuple[int, int], Fraction]  # coefficient of entry i of vector node k, and of ONE
+ONE = (-1, 0)
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,6 @@ class Loop:
 
 # reading ------------------------------------------------------------------------------------------------------------
 
-def _rows(items: list[Any], at: str, kinds: Mapping[str, Types]) -> list[dict[str, Any]]:
-    need(len(items) <= MAX_SIGNALS, Code.TOO_LARGE, at, f"{len(items)} entries where at most {MAX_SIGNALS} are read")
-    return [take(item, f"{at}[{i}]", kinds, code=Code.BAD_PLANT) for i, item in enumerate(items)]
-
-
 def _interval(value: object, at: str) -> Interval:
     lo, hi = parse_vector(value, at, 2) if isinstance(value, list) else (parse(value, at),) * 2
     need(lo <= hi, Code.BAD_PLANT, at, f"the interval [{lo}, {hi}] is empty")
@@ -128,120 +126,134 @@ def read_plant(data: object) -> PlantSpec:
     """
     d = take(data, "", _PLANT, code=Code.BAD_PLANT)
     dt = None if d["dt"] is None else parse(d["dt"], "dt")
-    if d["format"] != FORMAT or not (d["time"] == "discrete" or (d["time"] == "continuous" and dt is None)) or not (dt is None or dt > 0):
-        raise Refusal(Code.BAD_PLANT, "time", f'the format is {FORMAT}, time "continuous" with dt null, or "discrete" with dt > 0 or null')
-    rows = [_rows(d[key], key, kinds) for key, kinds in (("states", _STATE), ("inputs", _INPUT), ("parameters", _PARAMETER))]
-    x, u = (tuple(Signal(**row) for row in part) for part in rows[:2])
-    names = [d["name"], *(row["name"] for part in rows for row in part)]
-    need(x and len(set(names[1:])) == len(names) - 1 and all(map(_NAME.fullmatch, names)), Code.BAD_PLANT, "states",
+    timed = d["time"] == "discrete" if dt is not None else d["time"] in ("discrete", "continuous")
+    need(d["format"] == FORMAT and timed and (dt is None or dt > 0), Code.BAD_PLANT, "time",
+         f'the format is {FORMAT}, time "continuous" with dt null, or "discrete" with dt > 0 or null')
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for key, fields in _ROWS.items():
+        need(len(d[key]) <= MAX_SIGNALS, Code.TOO_LARGE, key, f"{len(d[key])} entries where at most {MAX_SIGNALS} are read")
+        rows[key] = [take(item, f"{key}[{i}]", fields, code=Code.BAD_PLANT) for i, item in enumerate(d[key])]
+    x, u = (tuple(Signal(**row) for row in rows[key]) for key in ("states", "inputs"))
+    names = [row["name"] for part in rows.values() for row in part]
+    need(x and len(set(names)) == len(names) and all(map(_NAME.fullmatch, [d["name"], *names])), Code.BAD_PLANT, "states",
          "no state, a name used twice, or a name that is not a letter and then letters, digits or _ . [ ]")
-    table = {row["name"]: _interval(row["value"], f"parameters.{row['name']}") for row in rows[2]}
+    table = {row["name"]: _interval(row["value"], f"parameters.{row['name']}") for row in rows["parameters"]}
     for signal in u:
         _bound(signal.lo, table, f"inputs.{signal.name}.lo"), _bound(signal.hi, table, f"inputs.{signal.name}.hi")
-    rest = take(d["equilibrium"], "equilibrium", {"x": list, "u": list}, code=Code.BAD_PLANT)
-    box = take(d["domain"], "domain", {"lo": list, "hi": list}, code=Code.BAD_PLANT)
-    lo, hi = (parse_vector(box[side], f"domain.{side}", len(x)) for side in ("lo", "hi"))
-    need(all(a < b for a, b in zip(lo, hi, strict=True)), Code.BAD_PLANT, "domain", "lo is not below hi in every state")
+    state, command = partial(parse_vector, size=len(x)), partial(parse_vector, size=len(u))
+    rest = take(d["equilibrium"], "equilibrium", {"x": state, "u": command}, code=Code.BAD_PLANT)
+    box = take(d["domain"], "domain", {"lo": state, "hi": state}, code=Code.BAD_PLANT)
+    need(all(a < b for a, b in zip(box["lo"], box["hi"], strict=True)), Code.BAD_PLANT, "domain", "lo is not below hi in every state")
     need(len(d["outputs"]) == len(x), Code.BAD_SHAPE, "nodes", "one output per state is expected")
     need(len(d["nodes"]) <= MAX_PROGRAM, Code.TOO_LARGE, "nodes", f"at most {MAX_PROGRAM} nodes are read")
     sizes = {"x": len(x), "u": len(u), "p": 0}  # a "p" that gets as far as the sizes is refused
     program = tuple(_step(item, f"nodes[{i}]", sizes, i, table) for i, item in enumerate(d["nodes"]))
     need(all(type(k) is int and 0 <= k < len(program) for k in d["outputs"]), Code.BAD_PLANT, "outputs",
          f"an output is not the index of one of {len(program)} nodes")
-    return PlantSpec(d["name"], d["time"], dt, x, u, table, parse_vector(rest["x"], "equilibrium.x", len(x)),
-                     parse_vector(rest["u"], "equilibrium.u", len(u)), (lo, hi), program, tuple(d["outputs"]), d["reference"])
+    return PlantSpec(d["name"], d["time"], dt, x, u, table, rest["x"], rest["u"], (box["lo"], box["hi"]), program, tuple(d["outputs"]),
+                     d["reference"])
 
 
 # linear forms and the plant's program -------------------------------------------------------------------------------
 
-def _scaled(a: Form, q: Fraction) -> Form:
-    return {k: q * v for k, v in a[0].items()}, q * a[1]
+def _plus(a: Form, b: Form, q: Fraction) -> Form:
+    """The form a + q b; a term with coefficient zero stays, a constant zero does not."""
+    terms = {k: a.get(k, Fraction(0)) + q * b.get(k, Fraction(0)) for k in {**a, **b}}
+    return {k: v for k, v in terms.items() if k != ONE or v}
 
 
-def _plus(a: Form, b: Form, q: Fraction = Fraction(1)) -> Form:
-    terms = dict(a[0])
-    for k, v in b[0].items():
-        terms[k] = terms.get(k, Fraction(0)) + q * v
-    return terms, a[1] + q * b[1]
+def _constant(a: Form) -> Fraction | None:
+    return a.get(ONE, Fraction(0)) if a.keys() <= {ONE} else None
 
 
 def _bits(q: Fraction) -> int:
     return max(q.numerator.bit_length(), q.denominator.bit_length())
 
 
-class _Program:
-    """Runs the plant's program on linear forms over the nodes of a builder."""
+class Program:
+    """Runs a plant's program on linear forms over the nodes of a builder; ``table`` holds the parameters."""
 
     def __init__(self, spec: PlantSpec, table: Mapping[str, Interval], builder: Builder) -> None:
-        self.spec, self.table, self.builder = spec, table, builder
+        self.spec, self.builder = spec, builder
         self._known: dict[Any, int] = {}
-        self._unknown: dict[str, Form] = {}  # one node for each unknown parameter: equal to itself, to no other
+        # one node for each unknown parameter: equal to itself, to no other
+        self.parameters = {name: {ONE: lo} if lo == hi else self.entries(builder.const([(lo, hi)]))[0] for name, (lo, hi) in table.items()}
 
     def entries(self, node: int) -> list[Form]:
         """The entries of a vector node as linear forms."""
-        return [({(node, i): Fraction(1)}, Fraction(0)) for i in range(self.builder.size(node))]
+        return [{(node, i): Fraction(1)} for i in range(self.builder.size(node))]
 
     def vector(self, forms: Sequence[Form]) -> int:
         """The node whose entries are these forms: a constant, a selection, or one affine map."""
-        nodes = sorted({k for terms, _ in forms for k, _ in terms})
+        nodes = sorted({k for form in forms for k, _ in form if k >= 0})
+        constants = [form.get(ONE, Fraction(0)) for form in forms]
         if not nodes:
-            return self.builder.const([c for _, c in forms])
-        key = tuple((tuple(sorted(terms.items())), c) for terms, c in forms)
+            return self.builder.const(constants)
+        key = tuple(tuple(sorted(form.items())) for form in forms)
         if key not in self._known:
             atoms = [(k, i) for k in nodes for i in range(self.builder.size(k))]
             joined = self.builder.concat(nodes)
-            if all(c == 0 and list(terms.values()) == [1] for terms, c in forms):
-                self._known[key] = self.builder.take(joined, [atoms.index(atom) for terms, _ in forms for atom in terms])
+            if all(ONE not in form and list(form.values()) == [1] for form in forms):
+                self._known[key] = self.builder.take(joined, [atoms.index(atom) for form in forms for atom in form])
             else:
-                weight = [[terms.get(atom, Fraction(0)) for atom in atoms] for terms, _ in forms]
-                self._known[key] = self.builder.affine(joined, affine_from_rational(weight, [c for _, c in forms]))
+                weight = [[form.get(atom, Fraction(0)) for atom in atoms] for form in forms]
+                self._known[key] = self.builder.affine(joined, affine_from_rational(weight, constants))
         return self._known[key]
 
     def run(self, x: Sequence[Form], u: Sequence[Form]) -> list[Form]:
         """One evaluation of the program: x' (continuous) or the next x (discrete) as forms."""
+        given: dict[str, Any] = {"x": x, "u": u, "p": self.parameters}
         done: list[Form] = []
-        for i, (op, *args) in enumerate(self.spec.program):
-            if op in ("x", "u"):
-                form = (x if op == "x" else u)[args[0]]
-            elif op in ("c", "p"):
-                lo, hi = (args[0], args[0]) if op == "c" else self.table[args[0]]
-                if lo < hi and args[0] not in self._unknown:
-                    self._unknown[args[0]] = self.entries(self.builder.const([(lo, hi)]))[0]
-                form = ({}, lo) if lo == hi else self._unknown[args[0]]
+        for i, (op, a, *more) in enumerate(self.spec.program):
+            if op in given:
+                form = given[op][a]
+            elif op == "c":
+                form = {ONE: a}
             elif op in BINARY:
-                form = self._binary(op, done[args[0]], done[args[1]], f"nodes[{i}]")
+                form = self._binary(op, done[a], done[more[0]], f"nodes[{i}]")
             else:
-                form = self._unary(op, done[args[0]], args[1] if op == "pow" else None)
-            if len(form[0]) > MAX_TERMS or any(_bits(q) > MAX_BITS for q in (*form[0].values(), form[1])):
+                form = self._unary(op, done[a], *more)
+            if len(form) > MAX_TERMS + 1 or any(_bits(q) > MAX_BITS for q in form.values()):
                 form = self.entries(self.vector([form]))[0]
             done.append(form)
         return [done[o] for o in self.spec.outputs]
 
     def _binary(self, op: str, a: Form, b: Form, at: str) -> Form:
+        p, q = _constant(a), _constant(b)
+        if op == "mul" and q is None:
+            a, b, p, q = b, a, q, p
         if op in ("add", "sub"):
             return _plus(a, b, Fraction(1 if op == "add" else -1))
-        if op in ("mul", "div") and not b[0]:
-            need(op == "mul" or b[1] != 0, Code.BAD_PLANT, at, "division by a constant that is exactly zero")
-            return _scaled(a, b[1] if op == "mul" else 1 / b[1])
-        if op == "mul" and not a[0]:
-            return _scaled(b, a[1])
+        if op == "mul" and q is not None:
+            return _plus({}, a, q)
+        if op == "div" and q is not None:
+            need(q != 0, Code.BAD_PLANT, at, "division by a constant that is exactly zero")
+            return _plus({}, a, 1 / q)
+        if op in ("min", "max") and p is not None and q is not None:
+            return {ONE: min(p, q) if op == "min" else max(p, q)}
         if op == "mul" and a == b:
             return self._unary("pow", a, 2)
-        if op in ("min", "max") and not a[0] and not b[0]:
-            return {}, (min if op == "min" else max)(a[1], b[1])
         return self.entries(self.builder.binary(op, self.vector([a]), self.vector([b])))[0]
 
-    def _unary(self, op: str, a: Form, power: int | None) -> Form:
+    def _unary(self, op: str, a: Form, power: int | None = None) -> Form:
+        value = _constant(a)
         if op == "neg":
-            return _scaled(a, Fraction(-1))
-        if power is not None and not a[0] and power * _bits(a[1]) <= MAX_BITS:
-            return {}, a[1] ** power
+            return _plus({}, a, Fraction(-1))
+        if power is not None and value is not None and power * _bits(value) <= MAX_BITS:
+            return {ONE: value ** power}
         return self.entries(self.builder.unary(op, self.vector([a]), power))[0]
 
 
 # substitution and composition ---------------------------------------------------------------------------------------
 
-def _resolve(spec: PlantSpec, parameters: Mapping[str, Interval]) -> dict[str, Interval]:
+def resolve(spec: PlantSpec, parameters: Mapping[str, Interval]) -> dict[str, Interval]:
+    """The plant's parameters with these overrides.
+
+    Raises
+    ------
+    Refusal
+        ``BAD_PARAMETER`` for an unknown name, an empty interval, or another sampling time than the plant's.
+    """
     for name, (lo, hi) in parameters.items():
         need(name in spec.parameters, Code.BAD_PARAMETER, f"parameters.{name}",
              f"{spec.name} has no parameter {name}; it has {', '.join(spec.parameters)}")
@@ -255,8 +267,7 @@ def _resolve(spec: PlantSpec, parameters: Mapping[str, Interval]) -> dict[str, I
 def _limits(spec: PlantSpec, table: Mapping[str, Interval]) -> tuple[Bounds, ...]:
     bounds = tuple((_bound(signal.lo, table, signal.name), _bound(signal.hi, table, signal.name)) for signal in spec.inputs)
     for signal, (lo, hi) in zip(spec.inputs, bounds, strict=True):
-        if lo is not None and hi is not None and not lo[1] <= hi[0]:
-            raise Refusal(Code.BAD_PARAMETER, f"inputs.{signal.name}", f"the lower limit {lo[1]} is above the upper limit {hi[0]}")
+        need(lo is None or hi is None or lo[1] <= hi[0], Code.BAD_PARAMETER, f"inputs.{signal.name}", "the lower limit is above the upper limit")
     return bounds
 
 
@@ -292,26 +303,6 @@ def _advance(run: Callable[[list[Form]], list[Form]], x: list[Form], h: Fraction
     return x
 
 
-def plant_graph(spec: PlantSpec, parameters: Mapping[str, Interval]) -> Graph:
-    """The plant's right side as a graph with inputs x (n,) and u (m,) (x alone where m = 0) and output x' or next x (n,).
-
-    ``parameters`` override the plant's; exact ones are folded into coefficients, intervals become constants with lo < hi.
-
-    Raises
-    ------
-    Refusal
-        ``BAD_PARAMETER`` for an unknown name or an empty interval, ``BAD_PLANT`` for a division by zero,
-        ``BAD_GRAPH`` for a number or a count that no graph can hold.
-    """
-    try:
-        program = _Program(spec, _resolve(spec, parameters), builder := Builder())
-        x = program.entries(builder.input(len(spec.states)))
-        u = program.entries(builder.input(len(spec.inputs))) if spec.inputs else []
-        return builder.build([program.vector(program.run(x, u))])
-    except GraphError as error:
-        raise Refusal(Code.BAD_GRAPH, "plant", str(error)) from None
-
-
 def closed_loop(spec: PlantSpec, controller: Graph | None, parameters: Mapping[str, Interval], *,
                 time: str, dt: Fraction | None, method: str | None) -> Loop:
     r"""Compose plant, controller and input limits: :math:`f(x, \mathrm{clip}(\pi(x)))`, or its one-step map.
@@ -330,24 +321,23 @@ def closed_loop(spec: PlantSpec, controller: Graph | None, parameters: Mapping[s
     ------
     Refusal
         ``BAD_REQUIREMENT`` at the key that contradicts the plant, ``UNSUPPORTED`` for zoh on a continuous plant,
-        ``BAD_PARAMETER`` for parameters or limits, ``BAD_SHAPE`` for a controller of other sizes.
+        ``BAD_PARAMETER`` for parameters or limits, ``BAD_SHAPE`` for a controller of other sizes, ``BAD_PLANT`` for a division by zero,
+        ``BAD_GRAPH`` for a number or a count that no graph can hold.
     """
     sampling = _sampling(spec, time, dt, method)
-    table = _resolve(spec, parameters)
+    table = resolve(spec, parameters)
     limits = _limits(spec, table)
     n, m = len(spec.states), len(spec.inputs)
     have = ((n,), ()) if controller is None else (controller.input_sizes, tuple(map(controller.output_size, range(len(controller.outputs)))))
     need(have == ((n,), (m,) if m else ()), Code.BAD_SHAPE, "controller",
          f"the plant has {n} states and {m} inputs, the controller maps sizes {have[0]} to {have[1]}")
-    try:
-        program = _Program(spec, table, builder := Builder())
-        state = builder.input(n)
-        u: list[Form] = []
-        if controller is not None:
-            command = builder.inline(controller, [state])[0]
-            u = program.entries(builder.clip(command, [lo for lo, _ in limits], [hi for _, hi in limits]))
-        x = program.entries(state)
-        after = _advance(lambda at: program.run(at, u), x, *sampling) if sampling else program.run(x, u)
-        return Loop(builder.build([program.vector(after)]), controller, limits, time, dt)
-    except GraphError as error:
-        raise Refusal(Code.BAD_GRAPH, "plant", str(error)) from None
+    builder = Builder("plant")
+    state = builder.input(n)
+    program = Program(spec, table, builder)
+    u: list[Form] = []
+    if controller is not None:
+        command = builder.inline(controller, [state])[0]
+        u = program.entries(builder.clip(command, [lo for lo, _ in limits], [hi for _, hi in limits]))
+    x = program.entries(state)
+    after = _advance(lambda at: program.run(at, u), x, *sampling) if sampling else program.run(x, u)
+    return Loop(builder.build([program.vector(after)]), controller, limits, time, dt)

@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
-from verifiers.kernel.codes import Code, Refusal, need
+from verifiers.kernel.codes import Code, need
 
 _PATTERN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+|/[1-9][0-9]*)?", re.ASCII)
 MAX_DIGITS = 400
@@ -23,22 +24,21 @@ def parse(text: object, at: str) -> Fraction:
     Refusal
         ``BAD_NUMBER`` when the text is anything else: NaN, infinity, exponent, sign tricks, other digits.
     """
-    if not (isinstance(text, str) and len(text) <= MAX_DIGITS and _PATTERN.fullmatch(text)):
-        raise Refusal(Code.BAD_NUMBER, at, f"{str(text)[:40]!r} is not a decimal or fraction string")
-    return Fraction(text)
+    good = isinstance(text, str) and len(text) <= MAX_DIGITS and _PATTERN.fullmatch(text)
+    need(good, Code.BAD_NUMBER, at, f"{str(text)[:40]!r} is not a decimal or fraction string")
+    return Fraction(str(text))
 
 
-def parse_vector(items: object, at: str, size: int | None = None) -> tuple[Fraction, ...]:
+def parse_vector(items: Any, at: str, size: int | None = None) -> tuple[Fraction, ...]:
     """Read a list of rationals, of the given length when one is given."""
-    if not isinstance(items, list) or (size is not None and len(items) != size):
-        raise Refusal(Code.BAD_SHAPE, at, f"a list of {size if size is not None else 'some'} numbers is expected here")
+    good = isinstance(items, list) and size in (None, len(items))
+    need(good, Code.BAD_SHAPE, at, f"a list of {size if size is not None else 'some'} numbers is expected here")
     return tuple(parse(item, f"{at}[{i}]") for i, item in enumerate(items))
 
 
-def parse_matrix(rows: object, at: str, size: int) -> tuple[tuple[Fraction, ...], ...]:
+def parse_matrix(rows: Any, at: str, size: int) -> tuple[tuple[Fraction, ...], ...]:
     """Read a square matrix of rationals."""
-    if not isinstance(rows, list) or len(rows) != size:
-        raise Refusal(Code.BAD_SHAPE, at, f"a {size} x {size} matrix is expected here")
+    need(isinstance(rows, list) and len(rows) == size, Code.BAD_SHAPE, at, f"a {size} x {size} matrix is expected here")
     return tuple(parse_vector(row, f"{at}[{i}]", size) for i, row in enumerate(rows))
 
 

@@ -7,17 +7,17 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.rational import parse
-from verifiers.kernel.strict import Types, take
+from verifiers.kernel.strict import Reader, take
 
-T = TypeVar("T")
 Vector = tuple[Fraction, ...]
 PROPERTIES = ("asymptotic_stability_roa", "exponential_stability_roa", "practical_stability", "forward_invariance")
 PLANNED = ("lipschitz_bound", "imitation_iss", "pwa_equivalence", "hybrid_roa", "decide")
@@ -29,9 +29,6 @@ _EXPONENT = re.compile(r"([^eE]*)[eE]([+-]?[0-9]{1,2})", re.ASCII)
 
 class _Float(str):
     """The text of a TOML float, told apart from a quoted string."""
-
-
-_NUMBER = (str, int, _Float)
 
 
 @dataclass(frozen=True)
@@ -146,35 +143,24 @@ def read_requirement(data: bytes, name: str) -> Requirement:
         table = tomllib.loads(data.decode("utf-8"), parse_float=_Float)
     except (ValueError, RecursionError) as error:
         raise Refusal(Code.BAD_REQUIREMENT, name, f"this is not UTF-8 TOML: {error}") from None
-    top = _fields(table, "", {"property": str, "plant": (str, dict), "time": str, "domain": dict, "region": dict},
-                  {"controller": str, "lyapunov": str, "dt": _NUMBER, "method": str, "saturation": str, "parameters": dict, "equilibrium": dict,
-                   "decrease": dict, "target": dict, "safe": dict, "prover": dict, "evidence": dict})
-    region = _fields(top["region"], "region", {}, {"level": _NUMBER, "contains": dict, "min_radius": _NUMBER, "min_volume": _NUMBER})
-    rest = _fields(top["equilibrium"] or {}, "equilibrium", {}, {"x": list, "tolerance": list})
-    decrease = _fields(top["decrease"], "decrease", {"rate": _NUMBER}) if top["decrease"] is not None else {"rate": None}
-    evidence = _fields(top["evidence"] or {}, "evidence", {}, {"minimum": str})
-    hints = _fields(top["prover"] or {}, "prover", {}, dict.fromkeys(("method", "degree", "stages"), (str, int, list, dict, bool, _Float)))
-    plant, plant_sha256 = _plant(top["plant"])
-    domain = _box(top["domain"], "domain")
-    n = len(domain.lo)
+    states = len(_box(table.get("domain"), "domain").lo)
+    box, vector = partial(_box, size=states), partial(_vector, size=states)
+    required: dict[str, Reader] = {
+        "property": _property, "plant": _plant, "time": _word("continuous", "discrete"), "domain": box,
+        "region": _table({}, level=_level, contains=box, min_radius=_positive, min_volume=_positive)}
+    top = _table(required, controller=_path, lyapunov=_path, dt=_positive, method=_word(*METHODS), saturation=_word("clip", "forbid"),
+                 parameters=_parameters, target=box, safe=box, equilibrium=_table({}, x=vector, tolerance=vector),
+                 decrease=_table({"rate": _positive}), evidence=_table({}, minimum=_word(*LEVELS)), prover=_hints)(table, "")
+    plain = {key: top[key] for key in ("property", "controller", "lyapunov", "time", "dt", "method", "domain", "target", "safe")}
+    inner = {key: value for part in ("equilibrium", "decrease", "evidence") for key, value in (top[part] or {}).items()}
+    plant, plant_sha256 = top["plant"]
     found = Requirement(
-        name=name, sha256=hashlib.sha256(data).hexdigest(), property=_property(top["property"]), plant=plant, plant_sha256=plant_sha256,
-        controller=_if(top["controller"], _path, "controller"), lyapunov=_if(top["lyapunov"], _path, "lyapunov"),
-        time=_one_of(top["time"], "time", ("continuous", "discrete")), dt=_if(top["dt"], _positive, "dt"),
-        method=_if(top["method"], _one_of, "method", METHODS),
-        saturation=_one_of(_or(top["saturation"], "clip"), "saturation", ("clip", "forbid")),
-        parameters={key: _pair(key, value) for key, value in (top["parameters"] or {}).items()},
-        domain=domain, equilibrium=_if(rest["x"], _vector, "equilibrium.x", n),
-        tolerance=_if(rest["tolerance"], _vector, "equilibrium.tolerance", n),
-        level=_if(None if region["level"] == "max" else region["level"], _number, "region.level"),
-        contains=_if(region["contains"], _box, "region.contains", n), rate=_if(decrease["rate"], _positive, "decrease.rate"),
-        min_radius=_if(region["min_radius"], _positive, "region.min_radius"), min_volume=_if(region["min_volume"], _positive, "region.min_volume"),
-        target=_if(top["target"], _box, "target", n), safe=_if(top["safe"], _box, "safe", n),
-        minimum=_one_of(_or(evidence["minimum"], "L2"), "evidence.minimum", LEVELS),
-        hints={key: value for key, value in hints.items() if value is not None})
+        name=name, sha256=hashlib.sha256(data).hexdigest(), plant=plant, plant_sha256=plant_sha256, **plain, **top["region"],
+        saturation=top["saturation"] or "clip", parameters=top["parameters"] or {}, hints=top["prover"] or {}, minimum=inner.get("minimum") or "L2",
+        equilibrium=inner.get("x"), tolerance=inner.get("tolerance"), rate=inner.get("rate"))
     for holds, at, sentence in _consistency(found):
         _need(holds, at, sentence)
-    need(found.equilibrium is None or domain.surrounds(found.equilibrium), Code.EQUILIBRIUM_OUTSIDE_DOMAIN, "equilibrium.x",
+    need(found.equilibrium is None or found.domain.surrounds(found.equilibrium), Code.EQUILIBRIUM_OUTSIDE_DOMAIN, "equilibrium.x",
          "this is not in the interior of [domain]; enlarge [domain] or correct it")
     return found
 
@@ -210,80 +196,90 @@ def _need(condition: object, at: str, sentence: str) -> None:
     need(condition, Code.BAD_REQUIREMENT, at, sentence)
 
 
-def _fields(table: object, at: str, required: Mapping[str, Types], optional: Mapping[str, Types] | None = None) -> dict[str, Any]:
-    return take(table, at, required, optional or {}, Code.BAD_REQUIREMENT)
+# readers: from a value of the TOML text and its place to what it means ----------------------------------------------
+
+def _table(required: Mapping[str, Reader], **optional: Reader) -> Callable[[Any, str], dict[str, Any]]:
+    return lambda value, at: take(value, at, required, optional, Code.BAD_REQUIREMENT)
 
 
-def _if(value: Any, reader: Callable[..., T], *args: Any) -> T | None:
-    return None if value is None else reader(value, *args)
+def _word(*words: str) -> Callable[[Any, str], str]:
+    def reader(value: Any, at: str) -> str:
+        _need(type(value) is str and value in words, at, f"{str(value)[:60]!a} is none of {', '.join(words)}")
+        return str(value)
+    return reader
 
 
-def _or(value: Any, default: str) -> Any:
-    return default if value is None else value
+def _property(value: Any, at: str) -> str:
+    need(value not in PLANNED, Code.UNSUPPORTED, at, f"the kernel has no rules for {value} yet; it proves {', '.join(PROPERTIES)}")
+    return _word(*PROPERTIES)(value, at)
 
 
-def _one_of(text: str, at: str, words: Sequence[str]) -> str:
-    _need(text in words, at, f"{text[:60]!a} is none of {', '.join(words)}")
-    return text
-
-
-def _property(text: str) -> str:
-    need(text not in PLANNED, Code.UNSUPPORTED, "property", f"the kernel has no rules for {text} yet; it proves {', '.join(PROPERTIES)}")
-    return _one_of(text, "property", PROPERTIES)
-
-
-def _path(text: str, at: str) -> str:
-    need(text and text.isprintable() and "\\" not in text, Code.UNSAFE_PATH, at,
+def _path(value: Any, at: str) -> str:
+    _need(type(value) is str, at, "a path is a text")
+    need(value and value.isprintable() and "\\" not in value, Code.UNSAFE_PATH, at,
          "a path is not empty and has neither backslashes nor control characters; write it with /")
-    return text
+    return str(value)
 
 
-def _plant(value: Any) -> tuple[str, str | None]:
+def _plant(value: Any, at: str) -> tuple[str, str | None]:
     if type(value) is str:
-        _need(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,60}", value), "plant",
+        _need(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,60}", value), at,
               'this is not the name of a plant; a file is written as plant = { path = "...", sha256 = "..." }')
         return value, None
-    fields = _fields(value, "plant", {"path": str, "sha256": str})
-    _need(re.fullmatch(r"[0-9a-f]{64}", fields["sha256"]), "plant.sha256",
+    fields = _table({"path": _path, "sha256": str})(value, at)
+    _need(re.fullmatch(r"[0-9a-f]{64}", fields["sha256"]), f"{at}.sha256",
           "a sha256 has 64 lower-case hexadecimal digits; `sha256sum FILE` prints it")
-    return _path(fields["path"], "plant.path"), fields["sha256"]
+    return fields["path"], fields["sha256"]
 
 
-def _number(value: object, at: str) -> Fraction:
+def _number(value: Any, at: str) -> Fraction:
     """Read a number; unlike in a certificate, a person may write an integer, a float (its text counts) or a decimal exponent."""
-    _need(type(value) in _NUMBER, at, 'a number is expected here, written as "0.15" or "3/20"')
+    _need(type(value) in (str, int, _Float), at, 'a number is expected here, written as "0.15" or "3/20"')
     if found := _EXPONENT.fullmatch(str(value)):
         return parse(found[1], at) * Fraction(10) ** int(found[2])
     return parse(str(value), at)
 
 
-def _positive(value: object, at: str) -> Fraction:
+def _positive(value: Any, at: str) -> Fraction:
     number = _number(value, at)
     _need(number > 0, at, f"{number} is not positive; write a number above zero")
     return number
 
 
-def _vector(items: list[object], at: str, size: int) -> Vector:
-    need(len(items) == size, Code.BAD_SHAPE, at, f"{len(items)} numbers where [domain] lo has {size}; one per state is expected")
+def _level(value: Any, at: str) -> Fraction | None:
+    return None if value == "max" else _number(value, at)
+
+
+def _vector(items: Any, at: str, size: int | None) -> Vector:
+    _need(type(items) is list, at, "a list of numbers is expected here")
+    need(size in (None, len(items)), Code.BAD_SHAPE, at, f"{len(items)} numbers where [domain] lo has {size}; one per state is expected")
     return tuple(_number(item, f"{at}[{i}]") for i, item in enumerate(items))
 
 
-def _box(table: object, at: str, size: int | None = None) -> Box:
-    fields = _fields(table, at, {"lo": list, "hi": list})
-    size = len(fields["lo"]) if size is None else size
-    box = Box(_vector(fields["lo"], f"{at}.lo", size), _vector(fields["hi"], f"{at}.hi", size))
-    for i, (a, b) in enumerate(zip(box.lo, box.hi, strict=True)):
+def _box(value: Any, at: str, size: int | None = None) -> Box:
+    fields = _table({"lo": list, "hi": list})(value, at)
+    lo = _vector(fields["lo"], f"{at}.lo", size)
+    hi = _vector(fields["hi"], f"{at}.hi", len(lo))
+    _need(lo, at, "the box has no coordinates; give one number per state")
+    for i, (a, b) in enumerate(zip(lo, hi, strict=True)):
         _need(a < b, f"{at}.lo[{i}]", f"{a} is not below hi[{i}] = {b}; a box needs lo < hi in every coordinate")
-    _need(size, at, "the box has no coordinates; give one number per state")
-    return box
+    return Box(lo, hi)
 
 
-def _pair(key: str, value: object) -> tuple[Fraction, Fraction]:
-    at = f"parameters.{key}"
-    need(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,63}", key), Code.BAD_PARAMETER, f"parameters.{key[:60]!a}",
-         "this is not the name of a parameter; `certctl systems NAME` prints them")
-    ends = value if isinstance(value, list) else [value, value]
-    _need(len(ends) == 2, at, 'a parameter is a number or a pair ["lo", "hi"]')
-    lo, hi = _number(ends[0], at), _number(ends[1], at)
-    _need(lo <= hi, at, f"the pair is empty: {lo} is above {hi}")
-    return lo, hi
+def _parameters(table: Any, at: str) -> dict[str, tuple[Fraction, Fraction]]:
+    _need(type(table) is dict, at, "a table of parameters is expected here")
+    found = {}
+    for key, value in table.items():
+        need(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,63}", key), Code.BAD_PARAMETER, f"{at}.{key[:60]!a}",
+             "this is not the name of a parameter; `certctl systems NAME` prints them")
+        ends = value if isinstance(value, list) else [value, value]
+        _need(len(ends) == 2, f"{at}.{key}", 'a parameter is a number or a pair ["lo", "hi"]')
+        lo, hi = (_number(end, f"{at}.{key}") for end in ends)
+        _need(lo <= hi, f"{at}.{key}", f"the pair is empty: {lo} is above {hi}")
+        found[key] = lo, hi
+    return found
+
+
+def _hints(table: Any, at: str) -> dict[str, Any]:
+    given = _table({}, **dict.fromkeys(("method", "degree", "stages"), (str, int, list, dict, bool, _Float)))(table, at)
+    return {key: value for key, value in given.items() if value is not None}

@@ -16,7 +16,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from verifiers.kernel.graph import Affine, Builder, Graph, GraphError, Node, affine_from_rational
+from verifiers.kernel.graph import Affine, Builder, Graph, Node, affine_from_rational
+
+
+class GraphError(ValueError):
+    """A graph that cannot be differentiated: not scalar, sizes that do not fit, or an operator without a rule."""
 
 
 def _scalar(b: Builder, value: int | Fraction) -> int:

@@ -13,8 +13,9 @@ import pytest
 import systems
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Affine, Builder, Graph
-from verifiers.kernel.plant import MAX_BITS, MAX_PROGRAM, MAX_SIGNALS, MAX_TERMS, Loop, PlantSpec, closed_loop, plant_graph, read_plant
+from verifiers.kernel.plant import MAX_BITS, MAX_PROGRAM, MAX_SIGNALS, MAX_TERMS, Loop, PlantSpec, closed_loop, read_plant
 from verifiers.load.floats import evaluate
+from verifiers.load.plant import plant_graph
 
 F = Fraction
 RNG = np.random.default_rng(99)

@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from random_graphs import EVERY, RANDOM, STEP, close, difference, gap, generic, graphs, number, oracle
 
-from verifiers.kernel.graph import UNARY, Affine, Builder, Graph, GraphError, Node
-from verifiers.load.derivative import gradient, lie_derivative
+from verifiers.kernel.graph import UNARY, Affine, Builder, Graph, Node
+from verifiers.load.derivative import GraphError, gradient, lie_derivative
 from verifiers.load.floats import evaluate, evaluate_all
 
 F = Fraction
