@@ -3,8 +3,8 @@
     python examples/own_plant_from_casadi.py [FOLDER]      # default demo-output/own_plant; needs casadi, control and onnx
 
 The plant is a steel ball under an electromagnet: unstable, and nonlinear in current and gap.  The controller is a linear-quadratic
-regulator whose current is limited smoothly by a tanh, as a network would limit it.  The friction of
-the guide is an unknown constant: the proof holds for every value between its limits.
+regulator whose current is limited smoothly by a tanh, as a network would limit it.  The friction of the guide is an unknown constant:
+the proof holds for every value between its limits.  Exit code 0 only when the loop is proved and the report is written.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def ball_under_magnet() -> Plant:
     return Plant.from_equations(
         "ball", states=[State("z", "m"), State("w", "m/s")], inputs=[Input("u", "A", "-current_limit", "current_limit")],
         parameters=[Parameter("m", "kg", "0.1"), Parameter("g", "m/s^2", "9.81"), Parameter("k", "N*m^2/A^2", "0.0000981"),
-                    Parameter("i0", "A", "1"), Parameter("z0", "m", "0.01"), Parameter("b", "N*s/m", ("0", "0.5")),
-                            Parameter("current_limit", "A", "0.8")],
+                    Parameter("i0", "A", "1"), Parameter("z0", "m", "0.01"), Parameter("b", "N*s/m", ("0.1", "0.3")),
+                    Parameter("current_limit", "A", "0.8")],
         dynamics=dynamics, equilibrium=(["0", "0"], ["0"]), domain=(["-0.004", "-0.3"], ["0.004", "0.3"]),
         reference="Newton's law with the reluctance force of a magnet whose inductance falls as 1/gap.")
 
@@ -64,8 +64,8 @@ def write_controller(path: Path, gain: np.ndarray, limit: float) -> None:
     """u = limit tanh(gain x / limit) as float32 ONNX."""
     weight = helper.make_tensor("gain", TensorProto.FLOAT, gain.shape, (gain / limit).astype("<f4").tobytes(), raw=True)
     scale = helper.make_tensor("limit", TensorProto.FLOAT, [1], np.array([limit], "<f4").tobytes(), raw=True)
-    nodes = [helper.make_node("Gemm", ["x", "gain"], ["v"], transB=1), helper.make_node("Tanh", ["v"], ["w"]), helper.make_node("Mul",
-            ["w", "limit"], ["u"])]
+    nodes = [helper.make_node("Gemm", ["x", "gain"], ["v"], transB=1), helper.make_node("Tanh", ["v"], ["w"]),
+             helper.make_node("Mul", ["w", "limit"], ["u"])]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size]) for name, size in (("x", gain.shape[1]), ("u", gain.shape[0]))]
     graph = helper.make_graph(nodes, "policy", values[:1], values[1:], [weight, scale])
     path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())

@@ -63,13 +63,13 @@ def figure(bundle: sets.Bundle, *, counterexample: Mapping[str, Any] | None = No
     return page
 
 
-def save(page: Any, path: str | Path, bundle: View) -> Path:
-    """Save a figure as PNG, PDF or SVG, with the bundle's digest and the kernel's word in its metadata and no date."""
+def save(page: Any, path: str | Path, *bundles: View) -> Path:
+    """Save a figure as PNG, PDF or SVG, with the digests of all bundles drawn and the kernel's word on each in its metadata, and no date."""
     import matplotlib
 
     path = Path(path)
-    receipt = bundle.receipt
-    digest = f"bundle sha256:{receipt.bundle_digest}; kernel: {receipt.outcome}" if receipt.bundle_digest else "no bundle was checked"
+    checked = [view.receipt for view in bundles if view.receipt.bundle_digest]
+    digest = "\n".join(f"bundle sha256:{receipt.bundle_digest}; kernel: {receipt.outcome}" for receipt in checked) or "no bundle was checked"
     kind = path.suffix.lower().lstrip(".")
     known: dict[str, dict[str, Any]] = {
         "png": {"Title": "certctl", "Description": digest, "Software": "certctl"},
