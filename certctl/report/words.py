@@ -23,6 +23,18 @@ _NAMES = {
     "exponential_stability_roa": "exponential stability with a region of attraction",
     "practical_stability": "practical stability", "forward_invariance": "forward invariance",
 }
+_SHOWN = {
+    "equilibrium": "exactly one equilibrium lies in the box, within the tolerance",
+    "local": "the quadratic decreases around the equilibrium, which is not cut out",
+    "inner": "the level that a state of the region reaches and keeps; the tree shows it",
+    "contains": "the region contains the box demanded",
+    "radius": "the region contains the ball demanded",
+    "volume": "the region has at least this volume",
+}
+_SHELLS = {
+    "practical_stability": "every state of the level set reaches the target and stays there",
+    "forward_invariance": "no state leaves the level set",
+}
 _SHORT = 14
 
 
@@ -83,7 +95,13 @@ def not_claimed(view: View) -> list[str]:
 def obligation_rows(receipt: Receipt) -> list[tuple[str, ...]]:
     """Rows (id, kind, leaves, margin, seconds, what is shown), as text."""
     return [(str(o["id"]), str(o["kind"]), str(o["leaves"]), _margin_text(o), f"{o['seconds']:.3f}",
-             str(o["says"])) for o in receipt.obligations]
+             _shown(receipt, str(o["id"]))) for o in receipt.obligations]
+
+
+def _shown(receipt: Receipt, identifier: str) -> str:
+    """What the proof of an obligation shows."""
+    shell = _SHELLS.get(receipt.property or "", "every state of the level set decreases until it is in the stage inside")
+    return _SHOWN.get(identifier, shell if identifier.startswith("shell-") else "")
 
 
 def _margin_text(obligation: dict[str, object]) -> str:

@@ -103,7 +103,7 @@ def test_a_bundle_that_the_kernel_refuses_gets_a_page_that_claims_nothing(bundle
 def test_everything_that_a_bundle_says_is_escaped(bundle):
     evil = "<script>alert('x')</script> \"&' \x00\x1b"
     view = open_view(bundle)
-    receipt = replace(view.receipt, name=evil, assumptions=(evil,), message=evil, obligations=({**view.receipt.obligations[0], "says": evil},))
+    receipt = replace(view.receipt, name=evil, assumptions=(evil,), message=evil, obligations=({**view.receipt.obligations[0], "kind": evil},))
     for one in (replace(view, receipt=receipt), replace(view, receipt=replace(receipt, outcome="REFUSED", code=evil, at=evil))):
         text = render(one, b"png")
         assert "script" not in Page(text).tags and "<script" not in text and "\x1b" not in text and "\x00" not in text

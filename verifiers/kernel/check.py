@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import re
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from verifiers.kernel.bundle import Bundle, open_bundle, read_file
-from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.definite import is_positive_definite, is_positive_semidefinite
-from verifiers.kernel.exact import evaluate_exact
-from verifiers.kernel.local import Enclosure, Matrix, check_equilibrium, check_local, ellipsoid_volume
-from verifiers.kernel.properties import Goal, Part, check_covered, check_shell, check_volume
-from verifiers.kernel.rational import down, parse, parse_matrix, parse_vector, sqrt_up, up
-from verifiers.kernel.requirement import Requirement, read_requirement, requirement_name
-from verifiers.kernel.setting import Setting, Source, expected_claim, local_stage, make_stage, open_setting, plant_bytes, read_function
-from verifiers.kernel.stage import Stage, quadratic
+from verifiers.kernel.codes import Code, Refusal, need
+from verifiers.kernel.definite import is_positive_definite, is_positive_semidefinite, rationals
+from verifiers.kernel.graph import Bools, Floats
+from verifiers.kernel.local import Enclosure, Matrix, Vector, check_equilibrium, check_local, ellipsoid_volume
+from verifiers.kernel.properties import Goal, Part, check_cover, check_shell
+from verifiers.kernel.rational import parse, parse_matrix, parse_vector, sqrt_up, up
+from verifiers.kernel.requirement import Box, Requirement, read_requirement, requirement_name
+from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, outward, plant_bytes, read_function
+from verifiers.kernel.stage import Stage
 from verifiers.kernel.strict import take
 
-ATTRACTION = ("asymptotic_stability_roa", "exponential_stability_roa")
-LOCAL = {"kind": str, "function": str, "frame": list, "neighbourhood": list, "level": str}
-SHELL = {"kind": str, "function": str, "level": str, "tree": dict}
+TYPES = {"function": str, "level": str, "center": list, "radius": list, "neighbourhood": list, "frame": list, "tree": dict}
 
 
 @dataclass(frozen=True)
@@ -58,22 +57,39 @@ class Case:
     setting: Setting
     bundle: Bundle
     part: Part
-    done: list[dict[str, Any]] = field(default_factory=list)
+    goal: Goal
+    stages: list[Stage] = field(default_factory=list)
     equilibrium: Enclosure | None = None
-    last: Stage | None = None
-    ellipsoid: tuple[Matrix, tuple[Fraction, ...], Fraction] | None = None
     volume: float | None = None
 
-    def source(self, name: str, at: str) -> Source:
-        """The function of that name."""
-        if name not in self.setting.functions:
-            raise Refusal(Code.MALFORMED_CERTIFICATE, at, f"there is no function {name[:40]!r}")
-        return self.setting.functions[name]
+    def ellipsoid(self) -> tuple[Matrix, Vector, Fraction] | None:
+        """P, o and c where the region is an ellipsoid that was shown to lie in the domain; None for another level set."""
+        name, level = self.setting.stages[-1]
+        source = self.setting.functions[name]
+        return (source.matrix, source.origin, level) if self.stages[-1].contained and source.matrix is not None else None
 
-    def show(self, identifier: str, kind: str, says: str, leaves: int, margin: float | None, began: float) -> None:
-        """Record an obligation that has been shown."""
-        self.done.append({"id": identifier, "kind": kind, "leaves": leaves, "margin": margin, "says": says,
-                          "seconds": round(time.perf_counter() - began, 4)})
+    def proof(self, name: str, kinds: tuple[str, ...], required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+        """The fields of an obligation's proof, read; None for an optional field that is absent."""
+        need(name in self.bundle.obligations, Code.MISSING_OBLIGATION, name, "the property demands this obligation")
+        given = self.bundle.obligations[name]
+        need(given["kind"] in kinds, Code.UNSUPPORTED, name, f"the proof kind {given['kind'][:40]!r} is none of {', '.join(kinds)}")
+        fields = take(given, name, {"kind": str, **{key: TYPES[key] for key in required}}, {key: TYPES[key] for key in optional})
+        return {key: value if value is None else self.value(key, value, f"{name}.{key}") for key, value in fields.items()}
+
+    def value(self, key: str, value: Any, at: str) -> Any:
+        """What a field of a proof says."""
+        n = len(self.setting.lo)
+        if key == "function":
+            need(value in self.setting.functions, Code.MALFORMED_CERTIFICATE, at, f"there is no function {value[:40]!r}")
+        if key in ("kind", "function"):
+            return value
+        if key == "tree":
+            return self.bundle.read(value, at)
+        return parse(value, at) if key == "level" else parse_matrix(value, at, n) if key == "frame" else parse_vector(value, at, n)
+
+
+Rule = Callable[[Case, str], tuple[str, int, float | None]]
+"""Checks the obligation of that name; gives the kind of its proof, the number of leaves, and the margin."""
 
 
 def check(bundle: Path, requirement: Path | None = None, part: Part = (0, 1)) -> Receipt:
@@ -86,325 +102,245 @@ def check(bundle: Path, requirement: Path | None = None, part: Part = (0, 1)) ->
     requirement : Path or None
         The caller's requirement.  None takes the embedded copy: then only consistency is shown, and the receipt says so.
     part : (i, n)
-        Check only every n-th batch of leaves, starting at i.  The outcome is then DECLINED with ``PART_MISSING``: see :func:`join`.
+        Check only every n-th batch of leaves, starting at i.  The outcome is then DECLINED with ``PART_MISSING``: see
+        :func:`verifiers.parts.join`.
     """
     began = time.perf_counter()
-    receipt = Receipt("ERROR", Code.INTERNAL.name, str(bundle), "", requirement_name_or(bundle, requirement),
+    receipt = Receipt("ERROR", Code.INTERNAL.name, str(bundle), "", requirement_name(bundle / "requirement.toml"),
                       requirement_source="embedded" if requirement is None else "given")
     try:
         with np.errstate(all="ignore"):
-            receipt = _checked(bundle, requirement, receipt, part)
-    except Refusal as no:
-        receipt = replace(receipt, outcome=no.code.ending.name, code=no.code.name, at=no.at, message=no.message)
-    except RecursionError:
-        receipt = replace(receipt, outcome="DECLINED", code=Code.TOO_LARGE.name, at=str(bundle), message="the input is nested too deeply")
-    except MemoryError:
-        receipt = replace(receipt, outcome="DECLINED", code=Code.TOO_LARGE.name, at=str(bundle), message="there is not enough memory")
+            receipt, no = _checked(bundle, requirement, receipt, part), None
+    except Refusal as refusal:
+        no = refusal
+    except (RecursionError, MemoryError):
+        no = Refusal(Code.TOO_LARGE, str(bundle), "the input is nested too deeply, or needs more memory than there is")
     except Exception as error:
-        receipt = replace(receipt, outcome="ERROR", code=Code.INTERNAL.name, at=str(bundle), message=f"{type(error).__name__}: {error}")
+        no = Refusal(Code.INTERNAL, str(bundle), f"{type(error).__name__}: {error}")
+    if no is not None:
+        receipt = replace(receipt, outcome=no.code.ending.name, code=no.code.name, at=no.at, message=no.message)
     return replace(receipt, check_s=round(time.perf_counter() - began, 4))
 
 
-def requirement_name_or(bundle: Path, requirement: Path | None) -> str:
-    """NAME for the receipt; the bundle's folder name where the requirement has none."""
-    try:
-        return requirement_name(requirement if requirement is not None else bundle / "requirement.toml")
-    except Refusal:
-        return re.sub(r"[^\w.+-]", "_", bundle.name.removesuffix(".cert")) or "bundle"
-
-
 def _checked(path: Path, given: Path | None, receipt: Receipt, part: Part) -> Receipt:
-    if not 0 <= part[0] < part[1]:
-        raise Refusal(Code.BAD_NUMBER, "part", "parts are numbered 0 to n - 1")
+    need(0 <= part[0] < part[1], Code.BAD_NUMBER, "part", "parts are numbered 0 to n - 1")
     bundle = open_bundle(path)
-    receipt = replace(receipt, bundle_digest=bundle.digest, controller_sha256=bundle.controller_sha256, assumptions=bundle.assumptions)
     wanted = bundle.requirement if given is None else read_file(given, str(given))
     requirement = read_requirement(wanted, receipt.name)
-    receipt = replace(receipt, property=requirement.property)
-    if wanted != bundle.requirement:
-        raise Refusal(Code.REQUIREMENT_MISMATCH, "requirement", "the requirement given is not the one in the bundle; verify again")
-    if given is not None:
-        _compare_files(requirement, bundle, given)
-    case = _open_case(requirement, bundle, given, part)
+    need(wanted == bundle.requirement, Code.REQUIREMENT_MISMATCH, "requirement",
+         "the requirement given is not the one in the bundle; verify again")
+    _compare_files(requirement, bundle, given)
+    case = _open_case(requirement, bundle, part)
     _check_claim(case)
-    {"practical_stability": _practical, "forward_invariance": _invariance}.get(requirement.property, _attraction)(case)
-    _non_vacuity(case)
+    shown = [_show(case, name, rule) for name, rule in _rules(case).items()]
     name, level = case.setting.stages[-1]
-    text = str(level)
+    region = bundle.claim["region"]
+    need((region["function"], parse(region["level"], "claim.region.level")) == (name, level), Code.CLAIM_MISMATCH, "claim.region",
+         "the region claimed is not the one that the last stage proves")
+    need(requirement.minimum != "L3", Code.EVIDENCE_TOO_LOW, "evidence.minimum",
+         "L3 asks for a second checker and a claim on rounded inference; the kernel gives L2")
+    ends = None if case.equilibrium is None else _around(case.equilibrium, Fraction(0))
     receipt = replace(
-        receipt, outcome="ACCEPTED", code=None, at=None, message="every obligation of the property is proved", level="L2",
-        region={"function": name, "level": text, "volume_lower_bound": case.volume}, equilibrium=_ends(case.equilibrium),
-        leaves=sum(o["leaves"] for o in case.done), obligations=tuple(case.done))
-    if requirement.minimum == "L3":
-        raise Refusal(Code.EVIDENCE_TOO_LOW, "evidence.minimum", "L3 asks for a second checker and a claim on rounded inference; the kernel gives L2")
+        receipt, outcome="ACCEPTED", code=None, at=None, message="every obligation of the property is proved", property=requirement.property,
+        level="L2", region={"function": name, "level": str(level), "volume_lower_bound": case.volume},
+        equilibrium=None if ends is None else {"lo": ends[0].tolist(), "hi": ends[1].tolist()}, leaves=sum(o["leaves"] for o in shown),
+        bundle_digest=bundle.digest, controller_sha256=bundle.controller_sha256, obligations=tuple(shown), assumptions=bundle.assumptions)
     if part != (0, 1):
         return replace(receipt, outcome="DECLINED", code=Code.PART_MISSING.name, at=f"part {part[0]}/{part[1]}", level=None,
                        message="this part holds; join all parts")
     return receipt
 
 
-def join(receipts: Sequence[Receipt], parts: int) -> Receipt:
-    """Accept when all ``parts`` receipts, one a part and of one bundle and requirement, hold."""
-    failed = [r for r in receipts if r.code not in (None, Code.PART_MISSING.name)]
-    if failed:
-        return failed[0]
-    wanted = [f"part {i}/{parts}" for i in range(parts)] if parts != 1 else [None]
-    one = {(r.bundle_digest, r.requirement_source, r.property, r.name) for r in receipts}
-    first = receipts[0] if receipts else Receipt("DECLINED", None, None, "", "bundle")
-    if not (len(receipts) == parts and {r.at for r in receipts} == set(wanted) and len(one) == 1):
-        return replace(first, outcome="DECLINED", code=Code.PART_MISSING.name, at="parts", level=None,
-                       message="a part is missing or belongs to another bundle")
-    return replace(first, outcome="ACCEPTED", code=None, at=None, level="L2", message="every obligation of the property is proved",
-                   check_s=sum(r.check_s for r in receipts))
+def _show(case: Case, name: str, rule: Rule) -> dict[str, Any]:
+    began = time.perf_counter()
+    kind, leaves, margin = rule(case, name)
+    return {"id": name, "kind": kind, "leaves": leaves, "margin": margin, "seconds": round(time.perf_counter() - began, 4)}
 
 
-def _ends(where: Enclosure | None) -> dict[str, list[float]] | None:
-    if where is None:
-        return None
-    pairs = list(zip(where.centre, where.radius, strict=True))
-    return {"lo": [down(c - r) for c, r in pairs], "hi": [up(c + r) for c, r in pairs]}
+def _compare_files(requirement: Requirement, bundle: Bundle, given: Path | None) -> None:
+    """The files that the caller's requirement names must be those in the bundle: the plant, and where they exist beside it, the networks."""
+    for named, inside, code in ((requirement.controller, "controller.onnx", Code.CONTROLLER_MISMATCH),
+                                (requirement.lyapunov, "lyapunov.onnx", Code.DIGEST_MISMATCH)):
+        if given is not None and named is not None and (given.parent / named).exists():
+            same = bundle.files.get(inside) == read_file((given.parent / named).resolve(), named)
+            need(same, code, named, f"this file is not the {inside} that the bundle certifies; verify again or restore it")
+    plant = plant_bytes(requirement, None if given is None else given.parent, bundle.plant)
+    need(plant == bundle.plant, Code.PLANT_MISMATCH, "plant.json", "the plant in the bundle is not the plant that the requirement names")
 
 
-def _compare_files(requirement: Requirement, bundle: Bundle, given: Path) -> None:
-    """The files that the caller's requirement names, where they exist, must be those in the bundle."""
-    pairs = ((requirement.controller, "controller.onnx", Code.CONTROLLER_MISMATCH), (requirement.lyapunov, "lyapunov.onnx", Code.DIGEST_MISMATCH))
-    for named, inside, code in pairs:
-        if named is None or not (given.parent / named).exists():
-            continue
-        if inside not in bundle.files or read_file((given.parent / named).resolve(), named) != bundle.files[inside]:
-            raise Refusal(code, named, f"this file is not the {inside} that the bundle certifies; verify again or restore it")
-
-
-def _open_case(requirement: Requirement, bundle: Bundle, given: Path | None, part: Part) -> Case:
-    """Read plant, controller and functions of the bundle, after the plant was compared with the caller's."""
-    if plant_bytes(requirement, None if given is None else given.parent, bundle.plant) != bundle.plant:
-        raise Refusal(Code.PLANT_MISMATCH, "plant.json", "the plant in the bundle is not the plant that the requirement names")
+def _open_case(requirement: Requirement, bundle: Bundle, part: Part) -> Case:
+    """Read plant, controller and functions of the bundle."""
     setting = open_setting(requirement, bundle.plant, bundle.controller)
     n = len(setting.lo)
     for name, item in bundle.functions.items():
         at = f"functions.{name}"
         if item["kind"] == "quadratic":
-            origin = parse_vector(item["center"], at, n)
-            setting.functions[name] = Source(parse_matrix(item["matrix"], at, n), origin, None)
-            if not is_positive_definite(setting.functions[name].matrix or ()):
-                raise Refusal(Code.NOT_DEFINITE, at, "the matrix is not positive definite")
-        else:
-            if requirement.lyapunov is None or item["name"] != "lyapunov.onnx":  # only this file is compared with the caller's
-                raise Refusal(Code.CLAIM_MISMATCH, at, "a network is lyapunov.onnx, and only where the requirement names one")
-            data = bundle.read({k: v for k, v in item.items() if k != "kind"}, at)
-            setting.functions[name] = Source(None, (), read_function(data, n, at))
-    return Case(setting, bundle, part)
+            source = Source(parse_matrix(item["matrix"], at, n), parse_vector(item["center"], at, n), None)
+            need(is_positive_definite(source.matrix or ()), Code.NOT_DEFINITE, at, "the matrix is not positive definite")
+        else:  # only this file is compared with the caller's
+            need(requirement.lyapunov is not None and item["name"] == "lyapunov.onnx", Code.CLAIM_MISMATCH, at,
+                 "a network is lyapunov.onnx, and only where the requirement names one")
+            source = Source(None, (), read_function(bundle.files[item["name"]], n, at))
+        setting.functions[name] = source
+    return Case(setting, bundle, part, Goal({"practical_stability": "practical", "forward_invariance": "invariance"}.get(
+        requirement.property, "attraction")))
 
 
 def _check_claim(case: Case) -> None:
-    claim, want = case.bundle.claim, expected_claim(case.setting.requirement, case.setting.spec, None)
+    claim, r = case.bundle.claim, case.setting.requirement
     region = take(claim.get("region"), "claim.region", {"function": str, "level": str})
-    for key in sorted({*claim, *want} - {"region"}):
-        if key not in want or key not in claim or claim[key] != want[key]:
-            raise Refusal(Code.CLAIM_MISMATCH, f"claim.{key}", "the certificate claims something else than the requirement demands")
-    level = case.setting.requirement.level
-    if level is not None and parse(region["level"], "claim.region.level") != level:
-        raise Refusal(Code.CLAIM_MISMATCH, "claim.region.level", f"the requirement demands the level {level}")
-    network = case.source(region["function"], "claim.region").network
-    if case.setting.requirement.lyapunov is not None and level is not None and network is None:
-        raise Refusal(Code.CLAIM_MISMATCH, "claim.region.function", "the level demanded is one of the Lyapunov function that the requirement names")
+    want = expected_claim(r, case.setting.spec, region)
+    for key in sorted({*claim, *want}):
+        same = key in want and key in claim and claim[key] == want[key]
+        need(same, Code.CLAIM_MISMATCH, f"claim.{key}", "the certificate claims something else than the requirement demands")
+    level, name = parse(region["level"], "claim.region.level"), case.value("function", region["function"], "claim.region")
+    need(r.level in (None, level), Code.CLAIM_MISMATCH, "claim.region.level", f"the requirement demands the level {r.level}")
+    need(r.level is None or r.lyapunov is None or case.setting.functions[name].network is not None, Code.CLAIM_MISMATCH,
+         "claim.region.function", "the level demanded is one of the Lyapunov function that the requirement names")
 
 
-def _proof(case: Case, identifier: str, shape: dict[str, Any], kinds: tuple[str, ...], optional: dict[str, Any] | None = None) -> dict[str, Any]:
-    if identifier not in case.bundle.obligations:
-        raise Refusal(Code.MISSING_OBLIGATION, identifier, "the property demands this obligation")
-    proof = take(case.bundle.obligations[identifier], identifier, shape, optional or {})
-    if proof["kind"] not in kinds:
-        raise Refusal(Code.UNSUPPORTED, identifier, f"the proof kind {proof['kind'][:40]!r} is none of {', '.join(kinds)}")
-    return proof
-
-
-def _known(case: Case, names: set[str]) -> None:
-    extra = sorted(set(case.bundle.obligations) - names)
-    if extra:
+def _rules(case: Case) -> dict[str, Rule]:
+    """The obligations that the property and the requirement demand, in the order in which they are checked, and their rules."""
+    r, given = case.setting.requirement, case.bundle.obligations
+    attraction, rules = case.goal.kind == "attraction", dict[str, Rule]()
+    if attraction:
+        rules |= {"equilibrium": _equilibrium, "local": _local}
+    if case.goal.kind == "practical":
+        rules["inner"] = _inner
+    shells = sum(name.startswith("shell-") for name in given) if attraction else 1
+    rules |= {f"shell-{k}": _shell for k in range(1, shells + 1)}
+    if r.contains is not None:
+        rules["contains"] = partial(_contains, r.contains)
+    if r.min_radius is not None:
+        rules["radius"] = partial(_radius, r.min_radius)
+    if "volume" in given or r.min_volume is not None or not (attraction or r.contains is not None):  # else nothing says that the region is not empty
+        rules["volume"] = _volume
+    if extra := sorted(set(given) - set(rules)):
         raise Refusal(Code.UNEXPECTED_OBLIGATION, extra[0], "the property does not ask for this")
+    return rules
 
 
-def _shells(case: Case) -> list[str]:
-    count = sum(1 for name in case.bundle.obligations if name.startswith("shell-"))
-    return [f"shell-{k}" for k in range(1, count + 1)]
+def _rest(case: Case) -> Vector:
+    """Where the loop is required to settle."""
+    wanted = case.setting.requirement.equilibrium
+    return case.setting.spec.equilibrium_x if wanted is None else wanted
 
 
-def _demanded(case: Case) -> set[str]:
-    r = case.setting.requirement
-    return {name for name, wanted in (("contains", r.contains), ("radius", r.min_radius), ("volume", True)) if wanted is not None}
-
-
-def _attraction(case: Case) -> None:
-    shells = _shells(case)
-    _known(case, {"equilibrium", "local", *shells, *_demanded(case)})
-    _equilibrium(case)
-    _local(case)
-    for name in shells:
-        _shell(case, name, Goal("attraction"))
-
-
-def _practical(case: Case) -> None:
-    _known(case, {"inner", "shell-1", *_demanded(case)})
-    inner = parse(_proof(case, "inner", {"kind": str, "level": str}, ("evaluation",))["level"], "inner.level")
-    target = case.setting.requirement.target
-    if target is None or len(target.lo) != len(case.setting.lo):
-        raise Refusal(Code.BAD_SHAPE, "target", "the target has another dimension than the plant")
-    goal = Goal("practical", inner, np.array(list(map(up, target.lo))), np.array(list(map(down, target.hi))))
-    _shell(case, "shell-1", goal)
-    if not inner < case.setting.stages[-1][1]:
-        raise Refusal(Code.EMPTY_REGION, "inner", "the inner level is not below the region's level")
-
-
-def _invariance(case: Case) -> None:
-    _known(case, {"shell-1", *_demanded(case)})
-    _shell(case, "shell-1", Goal("invariance"))
-
-
-def _equilibrium(case: Case) -> None:
-    began, r = time.perf_counter(), case.setting.requirement
-    n = len(case.setting.lo)
-    proof = _proof(case, "equilibrium", {"kind": str, "center": list, "radius": list}, ("evaluation",))
-    where = Enclosure(parse_vector(proof["center"], "equilibrium.center", n), parse_vector(proof["radius"], "equilibrium.radius", n))
-    if not all(q >= 0 for q in where.radius):
-        raise Refusal(Code.EQUILIBRIUM_NOT_PROVED, "equilibrium.radius", "a radius is negative")
-    goal = r.equilibrium if r.equilibrium is not None else case.setting.spec.equilibrium_x
-    allowed = r.tolerance or tuple((b - a) / 2 / 10**6 for a, b in zip(r.domain.lo, r.domain.hi, strict=True))
-    for i, (c, q, g, t) in enumerate(zip(where.centre, where.radius, goal, allowed, strict=True)):
-        if not abs(c - g) + q <= t:
-            raise Refusal(Code.EQUILIBRIUM_ELSEWHERE, case.setting.spec.states[i].name, f"the loop settles at {float(c):.9g} +- {float(q):.1e}, "
+def _equilibrium(case: Case, name: str) -> tuple[str, int, float | None]:
+    """Exactly one equilibrium lies in the box, and the box within the tolerance of where it is required."""
+    here = case.setting
+    proof = case.proof(name, ("evaluation",), ("center", "radius"))
+    where = Enclosure(proof["center"], proof["radius"])
+    domain, margins = here.requirement.domain, []
+    allowed = here.requirement.tolerance or [(b - a) / 2 / 10**6 for a, b in zip(domain.lo, domain.hi, strict=True)]
+    for state, lo, hi, c, q, g, t in zip(here.spec.states, here.lo, here.hi, where.centre, where.radius, _rest(case), allowed, strict=True):
+        need(q >= 0, Code.EQUILIBRIUM_NOT_PROVED, "equilibrium.radius", "a radius is negative")
+        margins.append(t - abs(c - g) - q)
+        if not margins[-1] >= 0:
+            raise Refusal(Code.EQUILIBRIUM_ELSEWHERE, state.name, f"the loop settles at {float(c):.9g} +- {float(q):.1e}, "
                           f"{float(g):.9g} +- {float(t):.1e} is required")
-        if not case.setting.lo[i] < c - q <= c + q < case.setting.hi[i]:
-            raise Refusal(Code.EQUILIBRIUM_OUTSIDE_DOMAIN, case.setting.spec.states[i].name, "the equilibrium is not in the interior of the domain")
-    check_equilibrium(case.setting.loop.field, r.time, where)
+        need(lo < c - q <= c + q < hi, Code.EQUILIBRIUM_OUTSIDE_DOMAIN, state.name, "the equilibrium is not in the interior of the domain")
+    check_equilibrium(here.loop.field, here.requirement.time, where)
     case.equilibrium = where
-    case.show("equilibrium", "evaluation", "exactly one equilibrium lies in the box, within the tolerance", 0,
-              min((float(t - abs(c - g) - q) for c, q, g, t in zip(where.centre, where.radius, goal, allowed, strict=True)), default=None), began)
+    return proof["kind"], 0, float(min(margins))
 
 
-def _local(case: Case) -> None:
-    began, n = time.perf_counter(), len(case.setting.lo)
-    proof = _proof(case, "local", LOCAL, ("jacobian_lmi", "lmi"))
-    source = case.source(proof["function"], "local.function")
+def _local(case: Case, name: str) -> tuple[str, int, float | None]:
+    """The quadratic decreases around the equilibrium, which is not cut out."""
+    here = case.setting
+    proof = case.proof(name, ("jacobian_lmi", "lmi"), ("function", "frame", "neighbourhood", "level"))
+    source, frame, level, reach = here.functions[proof["function"]], proof["frame"], proof["level"], proof["neighbourhood"]
     if source.matrix is None or case.equilibrium is None:
         raise Refusal(Code.UNSUPPORTED, "local.function", "the local function must be a quadratic")
-    frame, reach = parse_matrix(proof["frame"], "local.frame", n), parse_vector(proof["neighbourhood"], "local.neighbourhood", n)
-    level = parse(proof["level"], "local.level")
-    here = case.setting
     used = check_local(here.loop.field, here.requirement.time, source.matrix, source.origin, frame, reach, level, here.rate, case.equilibrium,
                        (here.lo, here.hi), proof["kind"] == "lmi")
-    stage = local_stage(case.setting, source, level, frame)
-    corners = np.array([[up(y) for y in reach]])
-    with_command = stage.command_within(-corners, corners)
-    if not with_command.all():
-        raise Refusal(Code.COMMAND_EXCEEDS_LIMIT, "local", "the command is not proved to stay within its limits near the equilibrium")
-    case.setting.stages.append((proof["function"], level))
-    case.last, case.ellipsoid = stage, (source.matrix, source.origin, level)
-    case.show("local", proof["kind"], "the quadratic decreases around the equilibrium, which is not cut out", 1, float(1 - used), began)
+    stage, corner = make_stage(here, source, level, frame), np.array([[up(y) for y in reach]])
+    need(stage.command_within(-corner, corner).all(), Code.COMMAND_EXCEEDS_LIMIT, name,
+         "the command is not proved to stay within its limits near the equilibrium")
+    here.stages.append((proof["function"], level))
+    case.stages.append(stage)
+    return proof["kind"], 1, float(1 - used)
 
 
-def _shell(case: Case, name: str, goal: Goal) -> None:
-    began, n = time.perf_counter(), len(case.setting.lo)
-    proof = _proof(case, name, SHELL, ("box_tree",), {"frame": list})
-    source, level = case.source(proof["function"], f"{name}.function"), parse(proof["level"], f"{name}.level")
-    frame = None if proof["frame"] is None else parse_matrix(proof["frame"], f"{name}.frame", n)
-    stage = make_stage(case.setting, source, level, frame)
-    if goal.kind == "practical" and frame is not None:
-        raise Refusal(Code.UNSUPPORTED, name, "practical stability is checked in the plant's own coordinates")
-    count, worst = check_shell(stage, goal, case.bundle.read(proof["tree"], f"{name}.tree"), name, case.part)
+def _inner(case: Case, name: str) -> tuple[str, int, float | None]:
+    """The inner level of practical stability; what it shows, the tree of the shell shows."""
+    proof, target = case.proof(name, ("evaluation",), ("level",)), case.setting.requirement.target
+    if target is None:
+        raise Refusal(Code.BAD_REQUIREMENT, "target", "practical_stability needs [target]")
+    hi, lo = outward(target.hi, target.lo)
+    case.goal = Goal("practical", proof["level"], lo, hi)
+    return proof["kind"], 0, None
+
+
+def _shell(case: Case, name: str) -> tuple[str, int, float | None]:
+    """Attraction: every state of the level set decreases until it is in the stage inside.  Practical: it reaches the target and stays.
+    Invariance: it does not leave the level set."""
+    here, goal = case.setting, case.goal
+    proof = case.proof(name, ("box_tree",), ("function", "level", "tree"), ("frame",))
+    frame, level = proof["frame"], proof["level"]
+    need(frame is None or goal.kind != "practical", Code.UNSUPPORTED, name, "practical stability is checked in the plant's own coordinates")
+    need(goal.kind != "practical" or goal.inner_level < level, Code.EMPTY_REGION, "inner", "the inner level is not below the region's level")
+    stage = make_stage(here, here.functions[proof["function"]], level, frame)
+    count, worst = check_shell(stage, goal, proof["tree"], name, case.part)
     if case.equilibrium is not None and frame is None:
-        lo, hi = _corners(case.equilibrium, Fraction(0))
-        if not stage.inside(lo[None], hi[None]).all():
-            raise Refusal(Code.EMPTY_REGION, name, "the equilibrium is not inside the level set, so the level claims nothing")
-    case.setting.stages.append((proof["function"], level))
-    case.last = stage
-    case.ellipsoid = (source.matrix, source.origin, level) if frame is not None and source.matrix is not None else None
-    case.show(name, "box_tree", {"attraction": "every state of the level set decreases until it is in the stage inside",
-                                 "practical": "every state of the level set reaches the target and stays there",
-                                 "invariance": "no state leaves the level set"}[goal.kind], count, -worst, began)
+        lo, hi = _around(case.equilibrium, Fraction(0))
+        need(stage.inside(lo[None], hi[None]).all(), Code.EMPTY_REGION, name,
+             "the equilibrium is not inside the level set, so the level claims nothing")
+    here.stages.append((proof["function"], level))
+    case.stages.append(stage)
+    return proof["kind"], count, -worst
 
 
-def _corners(where: Enclosure, more: Fraction) -> tuple[Any, Any]:
-    return (np.array([down(c - r - more) for c, r in zip(where.centre, where.radius, strict=True)]),
-            np.array([up(c + r + more) for c, r in zip(where.centre, where.radius, strict=True)]))
+def _around(where: Enclosure, more: Fraction) -> tuple[Floats, Floats]:
+    """The box of an equilibrium, widened and rounded outward."""
+    centre, reach = rationals(where.centre), rationals(where.radius) + more
+    return outward(list(centre - reach), list(centre + reach))
 
 
-def _non_vacuity(case: Case) -> None:
-    r, stage, (name, level) = case.setting.requirement, case.last, case.setting.stages[-1]
-    region = case.bundle.claim["region"]
-    if stage is None or (region["function"], parse(region["level"], "claim.region.level")) != (name, level):
-        raise Refusal(Code.CLAIM_MISMATCH, "claim.region", "the region claimed is not the one that the last stage proves")
-    if r.contains is not None:
-        _contains(case, stage)
-    if r.min_radius is not None:
-        _radius(case, stage, r.min_radius)
-    if "volume" in case.bundle.obligations:
-        began = time.perf_counter()
-        proof = _proof(case, "volume", {"kind": str}, ("box_tree", "evaluation"), {"tree": dict})
-        count = 0
-        if proof["kind"] == "evaluation" and case.ellipsoid is not None:
-            case.volume = ellipsoid_volume(case.ellipsoid[0], case.ellipsoid[2])
-        elif case.ellipsoid is None:
-            count, case.volume = check_volume(stage, case.bundle.read(proof["tree"], "volume.tree"), "volume")
-        else:
-            raise Refusal(Code.UNSUPPORTED, "volume", "the volume of an ellipsoid is evaluated")
-        case.show("volume", proof["kind"], "the region has at least this volume", count, case.volume, began)
-    if r.min_volume is not None and not (case.volume is not None and Fraction(case.volume) >= r.min_volume):
-        raise Refusal(Code.VOLUME_TOO_SMALL if case.volume is not None else Code.MISSING_OBLIGATION, "volume",
-                      f"the certified volume is {case.volume}, {float(r.min_volume):.6g} is required")
-    if not (case.volume is None or case.volume > 0):
-        raise Refusal(Code.EMPTY_REGION, "volume", "the certified volume is zero")
-    if case.equilibrium is None and r.contains is None and not (case.volume is not None and case.volume > 0):
-        raise Refusal(Code.MISSING_OBLIGATION, "volume", "without an equilibrium the region must be shown not to be empty")
+def _contains(box: Box, case: Case, name: str) -> tuple[str, int, float | None]:
+    """The region contains the box demanded; an ellipsoid, which is convex, when it contains the corners."""
+    if (ellipsoid := case.ellipsoid()) is None:
+        tree = case.proof(name, ("box_tree",), ("tree",))["tree"]
+        return "box_tree", check_cover(case.stages[-1], tree, *outward(box.lo, box.hi), name, Code.NOT_CONTAINED)[0], None
+    proof, (matrix, origin, level) = case.proof(name, ("evaluation",), (), ("tree",)), ellipsoid
+    need(len(origin) <= 16, Code.TOO_LARGE, name, "too many corners")
+    p, o = rationals(matrix), rationals(origin)
+    for corner in map(rationals, itertools.product(*zip(box.lo, box.hi, strict=True))):
+        need((corner - o) @ p @ (corner - o) <= level, Code.NOT_CONTAINED, name, "a corner of the box is outside the region")
+    return proof["kind"], 0, None
 
 
-def _contains(case: Case, stage: Stage) -> None:
-    began, box = time.perf_counter(), case.setting.requirement.contains
-    proof = _proof(case, "contains", {"kind": str}, ("box_tree", "evaluation"), {"tree": dict})
-    if box is None or len(box.lo) != len(case.setting.lo):
-        raise Refusal(Code.BAD_SHAPE, "region.contains", "the box has another dimension than the plant")
-    if proof["kind"] == "box_tree" and case.ellipsoid is None:
-        lo, hi = np.array(list(map(down, box.lo))), np.array(list(map(up, box.hi)))
-        count = check_covered(stage, case.bundle.read(proof["tree"], "contains.tree"), lo, hi, "contains", Code.NOT_CONTAINED)
-    elif proof["kind"] == "evaluation" and case.ellipsoid is not None:
-        count = 0  # a convex set contains a box when it contains its corners; the extreme corner by the absolute quadratic form
-        matrix, origin, level = case.ellipsoid
-        if len(origin) > 16:
-            raise Refusal(Code.TOO_LARGE, "contains", "too many corners")
-        graph = quadratic(matrix, origin).graph
-        for k in range(1 << len(origin)):
-            corner = [(box.hi if k >> i & 1 else box.lo)[i] for i in range(len(origin))]
-            if not evaluate_exact(graph, corner)[0] <= level:
-                raise Refusal(Code.NOT_CONTAINED, "contains", f"the corner {list(map(float, corner))} is outside the region")
+def _radius(radius: Fraction, case: Case, name: str) -> tuple[str, int, float | None]:
+    """The region contains the ball of the radius demanded around every point of the equilibrium's box."""
+    here = case.setting
+    where = case.equilibrium or Enclosure(tuple(_rest(case)), (Fraction(0),) * len(here.lo))
+    if (ellipsoid := case.ellipsoid()) is not None:
+        proof, (matrix, origin, level), eye = case.proof(name, ("lmi",), (), ("tree",)), ellipsoid, np.eye(len(here.lo), dtype=object)
+        reach = radius + where.distance(origin, eye)  # such a ball lies in the ball about o of this radius
+        inside = is_positive_semidefinite(level / (reach * reach) * eye - rationals(matrix))
+        need(inside, Code.RADIUS_TOO_SMALL, name, "the ball demanded is not inside the ellipsoid")
+        return proof["kind"], 0, None
+    tree = case.proof(name, ("box_tree",), ("tree",))["tree"]
+    (lo, hi), (near, far), limit = _around(where, radius), _around(where, Fraction(0)), up(sqrt_up(radius * radius))
+    inside = all(a <= Fraction(b) and Fraction(c) <= d for a, b, c, d in zip(here.lo, lo.tolist(), hi.tolist(), here.hi, strict=True))
+    need(inside, Code.RADIUS_TOO_SMALL, name, "the ball demanded leaves the domain")
+
+    def free(low: Floats, high: Floats) -> Bools:
+        gap = np.maximum(0.0, np.maximum(low - far, near - high))
+        return np.asarray((gap * gap).sum(axis=1) * (1 - 1e-12) > limit * limit * (1 + 1e-12))
+
+    return "box_tree", check_cover(case.stages[-1], tree, lo, hi, name, Code.RADIUS_TOO_SMALL, free)[0], None
+
+
+def _volume(case: Case, name: str) -> tuple[str, int, float | None]:
+    """The region has at least this volume, which is the one demanded and not zero."""
+    count, wanted, stage = 0, case.setting.requirement.min_volume, case.stages[-1]
+    if (ellipsoid := case.ellipsoid()) is None:
+        proof = case.proof(name, ("box_tree",), ("tree",))
+        count, volume = check_cover(stage, proof["tree"], stage.lo, stage.hi, name, Code.LEAF_NOT_INSIDE, lambda lo, _: np.ones(len(lo), dtype=bool))
     else:
-        raise Refusal(Code.UNSUPPORTED, "contains", "an ellipsoid is evaluated at the corners, another region needs a tree")
-    case.show("contains", proof["kind"], "the region contains the box demanded", count, None, began)
-
-
-def _radius(case: Case, stage: Stage, radius: Fraction) -> None:
-    began = time.perf_counter()
-    proof = _proof(case, "radius", {"kind": str}, ("box_tree", "lmi"), {"tree": dict})
-    here, count, n = case.setting, 0, len(case.setting.lo)
-    where = case.equilibrium or Enclosure(here.requirement.equilibrium or here.spec.equilibrium_x, (Fraction(0),) * n)
-    if proof["kind"] == "lmi" and case.ellipsoid is not None:
-        matrix, origin, level = case.ellipsoid
-        reach = radius + where.distance(origin, np.eye(n, dtype=object))  # ball about any x* in E lies in the ball about o of this radius
-        cap = level / (reach * reach)
-        if not is_positive_semidefinite([[(cap if i == j else 0) - v for j, v in enumerate(row)] for i, row in enumerate(matrix)]):
-            raise Refusal(Code.RADIUS_TOO_SMALL, "radius", "the ball demanded is not inside the ellipsoid")
-    elif proof["kind"] == "box_tree" and case.ellipsoid is None:
-        lo, hi = _corners(where, radius)
-        if not all(case.setting.lo[i] <= Fraction(float(lo[i])) and Fraction(float(hi[i])) <= case.setting.hi[i] for i in range(n)):
-            raise Refusal(Code.RADIUS_TOO_SMALL, "radius", "the ball demanded leaves the domain")
-        near, far = _corners(where, Fraction(0))
-        limit = up(sqrt_up(radius * radius))
-
-        def free(low: Any, high: Any) -> Any:
-            gap = np.maximum(0.0, np.maximum(low - far, near - high))
-            return (gap * gap).sum(axis=1) * (1 - 1e-12) > limit * limit * (1 + 1e-12)
-
-        count = check_covered(stage, case.bundle.read(proof["tree"], "radius.tree"), lo, hi, "radius", Code.RADIUS_TOO_SMALL, free)
-    else:
-        raise Refusal(Code.UNSUPPORTED, "radius", "an ellipsoid is decided by a matrix, another region by a tree")
-    case.show("radius", proof["kind"], "the region contains the ball demanded", count, None, began)
-
+        proof, volume = case.proof(name, ("evaluation",), (), ("tree",)), ellipsoid_volume(ellipsoid[0], ellipsoid[2])
+    need(wanted is None or Fraction(volume) >= wanted, Code.VOLUME_TOO_SMALL, name, f"the certified volume is {volume}, {wanted} is required")
+    need(volume > 0, Code.EMPTY_REGION, name, "the certified volume is zero")
+    case.volume = volume
+    return proof["kind"], count, volume

@@ -13,11 +13,13 @@ from fractions import Fraction
 import numpy as np
 
 from verifiers.kernel import tree
-from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.graph import Bools, Floats
-from verifiers.kernel.stage import Stage
+from verifiers.kernel.stage import Evaluation, Stage
 
 Part = tuple[int, int]
+Rules = list[tuple[Code, Bools]]
+"""Pairs of a code and where (B,) the rule that it names holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,52 +32,58 @@ class Goal:
 
     kind: str
     inner_level: Fraction = Fraction(0)
-    target_lo: Floats | None = None
-    target_hi: Floats | None = None
+    target_lo: Floats | float = math.inf
+    target_hi: Floats | float = -math.inf
 
     def in_target(self, lo: Floats, hi: Floats) -> Bools:
         """True (B,) where the box lies in the target."""
-        if self.target_lo is None or self.target_hi is None:
-            return np.zeros(lo.shape[0], dtype=bool)
         return np.asarray((lo >= self.target_lo).all(axis=1) & (hi <= self.target_hi).all(axis=1))
 
 
-def judge_inner(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> list[tuple[Code, Bools]]:
+def judge_inner(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> Rules:
     """Conditions of an INNER leaf: nothing (more) has to decrease there."""
     if goal.kind == "attraction":
         return [(Code.LEAF_NOT_INSIDE, stage.in_inner(lo, hi))]
-    v_hi = stage.value(stage.function, lo, hi)[1]
-    if goal.kind == "invariance":
-        if stage.time == "discrete":
-            raise Refusal(Code.MALFORMED_CERTIFICATE, "tree", "in discrete time invariance has no inner leaves")
-        return [(Code.LEAF_NOT_INSIDE, v_hi < stage.function.thresholds(stage.level)[0]), (Code.CONTAINMENT, stage.faces_outside(lo, hi))]
-    level = stage.function.thresholds(goal.inner_level)[0]
-    rules = [(Code.LEAF_NOT_INSIDE, v_hi < level), (Code.TARGET_NOT_CONTAINED, goal.in_target(lo, hi))]
-    if stage.time == "discrete":
-        found = stage.evaluate(lo, hi)
-        after = np.full(lo.shape[0], np.nan) if found.v_after is None else found.v_after
-        rules += [(Code.NOT_PROVED, after <= level), (Code.IMAGE, stage.stays(lo, hi, found.image))]
-    else:
-        rules += [(Code.CONTAINMENT, stage.faces_outside(lo, hi))]
-    return rules
+    practical, discrete = goal.kind == "practical", stage.time == "discrete"
+    need(practical or not discrete, Code.MALFORMED_CERTIFICATE, "tree", "in discrete time invariance has no inner leaves")
+    level, v_hi = stage.function.thresholds(goal.inner_level if practical else stage.level)[0], stage.value(stage.function, lo, hi)[1]
+    rules = [(Code.LEAF_NOT_INSIDE, v_hi < level)]
+    if practical:
+        rules.append((Code.TARGET_NOT_CONTAINED, goal.in_target(lo, hi)))
+    if not discrete:
+        return [*rules, (Code.CONTAINMENT, stage.faces_outside(lo, hi))]
+    found = stage.evaluate(lo, hi)
+    return [*rules, (Code.NOT_PROVED, _after(found) <= level), (Code.IMAGE, stage.stays(lo, hi, found.image))]
 
 
-def judge_decrease(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> tuple[list[tuple[Code, Bools]], Floats]:
+def judge_decrease(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> tuple[Rules, Floats]:
     """Conditions of a DECREASE leaf, and the bounds of the decrease (B,)."""
     found = stage.evaluate(lo, hi)
-    leave = Code.CONTAINMENT if stage.time == "continuous" else Code.IMAGE
-    rules = [(leave, stage.stays(lo, hi, found.image))]
+    stays = (Code.CONTAINMENT if stage.time == "continuous" else Code.IMAGE, stage.stays(lo, hi, found.image))
     if goal.kind == "invariance" and stage.time == "discrete":
-        after = np.full(lo.shape[0], np.nan) if found.v_after is None else found.v_after
-        low = stage.function.thresholds(stage.level)[0]
-        return [(Code.DECREASE, after <= low), *rules], after - low
-    rules = [(Code.RATE if stage.rate else Code.DECREASE, found.decrease < 0), *rules]
+        after, low = _after(found), stage.function.thresholds(stage.level)[0]
+        return [(Code.DECREASE, after <= low), stays], after - low
+    rules = [(Code.RATE if stage.rate else Code.DECREASE, found.decrease < 0), stays]
     if stage.rate:
         rules.append((Code.RATE, found.v_lo >= 0))  # where V < 0 the rate condition would let V grow
     if goal.kind == "practical":
         above = found.v_lo > stage.function.thresholds(goal.inner_level)[1]
         rules.append((Code.TARGET_NOT_CONTAINED, above | goal.in_target(lo, hi)))
     return rules, found.decrease
+
+
+def _after(found: Evaluation) -> Floats:
+    """Upper bound (B,) of V after the step; NaN, which passes no test, where time is continuous."""
+    return found.v_hi * np.nan if found.v_after is None else found.v_after
+
+
+def _demand(rules: Rules, lo: Floats, hi: Floats, at: str) -> None:
+    """Refuse with the code of the first rule that does not hold on all boxes, and the first box."""
+    for code, good in rules:
+        if not good.all():
+            i = int(np.argmin(good))
+            box = " x ".join(f"[{a:.6g}, {b:.6g}]" for a, b in zip(lo[i], hi[i], strict=True))
+            raise Refusal(code, at, f"not shown on the box {box}")
 
 
 def check_shell(stage: Stage, goal: Goal, data: bytes, at: str, part: Part = (0, 1)) -> tuple[int, float]:
@@ -91,68 +99,44 @@ def check_shell(stage: Stage, goal: Goal, data: bytes, at: str, part: Part = (0,
         count += lo.shape[0]
         if k % part[1] != part[0]:
             continue
+        need(tag in (tree.OUTSIDE, tree.INNER, tree.DECREASE), Code.MALFORMED_CERTIFICATE, at, "a leaf of this kind has no meaning in this tree")
         if tag == tree.OUTSIDE:
-            rules = [(Code.LEAF_NOT_OUTSIDE, stage.outside(lo, hi))]
-        elif tag == tree.INNER:
+            _demand([(Code.LEAF_NOT_OUTSIDE, stage.outside(lo, hi))], lo, hi, at)
+            continue
+        if tag == tree.INNER:
             rules = judge_inner(stage, goal, lo, hi)
-        elif tag == tree.DECREASE:
+        else:
             rules, bounds = judge_decrease(stage, goal, lo, hi)
             worst = max(worst, float(bounds.max()))
-        else:
-            raise Refusal(Code.MALFORMED_CERTIFICATE, at, "a leaf of this kind has no meaning in this tree")
-        if tag != tree.OUTSIDE:
-            rules.append((Code.COMMAND_EXCEEDS_LIMIT, stage.command_within(lo, hi)))
-        for code, good in rules:
-            if not good.all():
-                i = int(np.argmin(good))
-                raise Refusal(code, at, f"not shown on the box {_box(lo[i], hi[i])}")
+        _demand([*rules, (Code.COMMAND_EXCEEDS_LIMIT, stage.command_within(lo, hi))], lo, hi, at)
     return count, worst
 
 
-def _box(lo: Floats, hi: Floats) -> str:
-    return " x ".join(f"[{a:.6g}, {b:.6g}]" for a, b in zip(lo, hi, strict=True))
-
-
-def check_covered(stage: Stage, data: bytes, lo: Floats, hi: Floats, at: str, code: Code,
-                  free: Callable[[Floats, Floats], Bools] | None = None) -> int:
-    """Check that the box [lo, hi] lies in the region of the stage, but for leaves NOTHING that ``free`` excuses; count the leaves."""
-    count = 0
-    for tag, low, high in tree.leaves(data, lo, hi, at):
-        count += low.shape[0]
-        if tag == tree.INSIDE:
-            good = stage.inside(low, high)
-        elif tag == tree.INNER:
-            good = stage.in_inner(low, high)
-        elif tag == tree.NOTHING and free is not None:
-            good = free(low, high)
-        else:
-            raise Refusal(Code.MALFORMED_CERTIFICATE, at, "a leaf of this kind has no meaning in this tree")
-        if not good.all():
-            i = int(np.argmin(good))
-            raise Refusal(code, at, f"not shown on the box {_box(low[i], high[i])}")
-    return count
-
-
-def check_volume(stage: Stage, data: bytes, at: str) -> tuple[int, float]:
-    r"""Lower bound of the region's volume: the leaves that lie in it, cut to the domain.
+def check_cover(stage: Stage, data: bytes, lo: Floats, hi: Floats, at: str, code: Code,
+                free: Callable[[Floats, Floats], Bools] | None = None) -> tuple[int, float]:
+    r"""Check that the box [lo, hi] lies in the region of the stage, but for leaves NOTHING that ``free`` excuses.
 
     Returns
     -------
     (leaves, volume)
-        ``volume`` is rounded down: a sum of at most 2**40 non-negative products of n <= 64 factors has a relative error below 1e-12
-        when batches are summed pairwise and then exactly (``math.fsum``).
+        ``volume`` is a lower bound of that of the leaves that lie in the region, cut to the domain and rounded down: a sum of at most
+        2**40 non-negative products of n <= 64 factors has a relative error below 1e-12 when batches are summed pairwise and then
+        exactly (``math.fsum``).
+
+    Raises
+    ------
+    Refusal
+        With the given code and the first leaf that does not do what it says.
     """
-    count, parts = 0, []
-    for tag, lo, hi in tree.leaves(data, stage.lo, stage.hi, at):
-        count += lo.shape[0]
-        if tag == tree.NOTHING:
-            continue
-        if tag not in (tree.INSIDE, tree.INNER):
-            raise Refusal(Code.MALFORMED_CERTIFICATE, at, "a leaf of this kind has no meaning in a volume tree")
-        good = stage.inside(lo, hi) if tag == tree.INSIDE else stage.in_inner(lo, hi)
-        if not good.all():
-            i = int(np.argmin(good))
-            raise Refusal(Code.LEAF_NOT_INSIDE, at, f"not shown on the box {_box(lo[i], hi[i])}")
-        width = np.maximum(np.minimum(hi, stage.inner_hi) - np.maximum(lo, stage.inner_lo), 0.0)
-        parts.append(float(width.prod(axis=1).sum()))
-    return count, math.fsum(parts) * (1 - 1e-12)
+    count, volumes = 0, []
+    for tag, low, high in tree.leaves(data, lo, hi, at):
+        count += low.shape[0]
+        if tag == tree.NOTHING and free is not None:
+            good = free(low, high)
+        else:
+            need(tag in (tree.INSIDE, tree.INNER), Code.MALFORMED_CERTIFICATE, at, "a leaf of this kind has no meaning in this tree")
+            good = stage.inside(low, high) if tag == tree.INSIDE else stage.in_inner(low, high)
+            width = np.maximum(np.minimum(high, stage.inner_hi) - np.maximum(low, stage.inner_lo), 0.0)
+            volumes.append(float(width.prod(axis=1).sum()))
+        _demand([(code, good)], low, high, at)
+    return count, math.fsum(volumes) * (1 - 1e-12)

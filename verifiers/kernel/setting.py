@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -13,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from verifiers.kernel.bundle import read_file
-from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.definite import rationals
-from verifiers.kernel.graph import Builder, Graph, affine_from_rational
-from verifiers.kernel.local import Matrix, ellipsoid_reach
+from verifiers.kernel.codes import Code, Refusal, need
+from verifiers.kernel.definite import inverse, rationals
+from verifiers.kernel.graph import Builder, Floats, Graph, affine_from_rational
+from verifiers.kernel.local import Matrix, Vector, ellipsoid_reach
 from verifiers.kernel.onnx_reader import read_onnx
 from verifiers.kernel.plant import Loop, PlantSpec, closed_loop, read_plant
 from verifiers.kernel.rational import down, up
@@ -35,18 +34,15 @@ class Source:
     origin: tuple[Fraction, ...]
     network: Graph | None
 
-    def function(self, frame: Matrix | None, origin: Sequence[Fraction], sharp: bool) -> Function:
+    def function(self, frame: Matrix | None, origin: Vector, sharp: bool) -> Function:
         """The function in coordinates y, x = origin + frame y (x itself without a frame); ``sharp`` drops a monotone output."""
-        if self.matrix is not None and (frame is None or tuple(origin) == tuple(self.origin)):
-            if frame is None:
-                return quadratic(self.matrix, self.origin)
-            return quadratic(congruent(self.matrix, frame), [Fraction(0)] * len(self.origin))
-        graph = self.network if self.network is not None else quadratic(self.matrix or (), self.origin).graph
-        if frame is not None:
-            b = Builder()
-            x = b.affine(b.input(len(origin)), affine_from_rational(frame, origin))
-            graph = b.build(b.inline(graph, [x]))
-        return strip_output(graph) if sharp else Function(graph)
+        if self.network is not None:
+            graph = in_coordinates(self.network, frame, origin)
+            return strip_output(graph) if sharp else Function(graph)
+        matrix = self.matrix or ()
+        if frame is None:
+            return quadratic(matrix, self.origin)
+        return quadratic(congruent(matrix, frame), list(rationals(inverse(frame)) @ (rationals(self.origin) - rationals(origin))))
 
 
 @dataclass(eq=False)
@@ -73,6 +69,19 @@ def congruent(matrix: Matrix, frame: Matrix) -> Matrix:
     return tuple(map(tuple, t.T @ rationals(matrix) @ t))
 
 
+def in_coordinates(graph: Graph, frame: Matrix | None, origin: Vector) -> Graph:
+    """The graph of ``y -> graph(origin + frame y)``; the graph itself without a frame."""
+    if frame is None:
+        return graph
+    b = Builder()
+    return b.build(b.inline(graph, [b.affine(b.input(len(origin)), affine_from_rational(frame, origin))]))
+
+
+def outward(lo: Vector, hi: Vector) -> tuple[Floats, Floats]:
+    """The ends in float64, the first rounded down and the second rounded up."""
+    return np.array(list(map(down, lo))), np.array(list(map(up, hi)))
+
+
 def plant_bytes(requirement: Requirement, folder: Path | None, embedded: bytes | None = None) -> bytes:
     """The caller's plant: the copy shipped with systems/, or the file in ``folder`` whose digest the requirement names.
 
@@ -82,23 +91,19 @@ def plant_bytes(requirement: Requirement, folder: Path | None, embedded: bytes |
         return read_file(PLANTS / f"{requirement.plant}.plant.json", f"plant {requirement.plant}")
     beside = (folder or Path()) / requirement.plant
     own = embedded if folder is None and embedded is not None else read_file(beside.resolve(), requirement.plant)
-    if hashlib.sha256(own).hexdigest() != requirement.plant_sha256:
-        raise Refusal(Code.PLANT_MISMATCH, "plant.sha256", "the plant's file has another sha256 than the requirement says")
+    same = hashlib.sha256(own).hexdigest() == requirement.plant_sha256
+    need(same, Code.PLANT_MISMATCH, "plant.sha256", "the plant's file has another sha256 than the requirement says")
     return own
 
 
 def open_setting(requirement: Requirement, plant: bytes, controller: bytes | None) -> Setting:
     """Read the plant, compose the loop and cut the domain."""
     spec = read_plant(read_json(plant, "plant.json", Code.BAD_PLANT))
-    n = len(spec.states)
-    if len(requirement.domain.lo) != n:
-        raise Refusal(Code.BAD_SHAPE, "domain", f"the plant has {n} states, the domain {len(requirement.domain.lo)}")
+    n, lo, hi = len(spec.states), requirement.domain.lo, requirement.domain.hi
+    need(len(lo) == n, Code.BAD_SHAPE, "domain", f"the plant has {n} states, the domain {len(lo)}")
     network = None if controller is None else read_onnx(controller, "controller.onnx").graph
     loop = closed_loop(spec, network, requirement.parameters, time=requirement.time, dt=requirement.dt, method=requirement.method)
-    lo, hi = requirement.domain.lo, requirement.domain.hi
     if requirement.safe is not None:
-        if len(requirement.safe.lo) != n:
-            raise Refusal(Code.BAD_SHAPE, "safe", f"the plant has {n} states")
         lo, hi = tuple(map(max, lo, requirement.safe.lo)), tuple(map(min, hi, requirement.safe.hi))
     return Setting(requirement, spec, loop, lo, hi)
 
@@ -106,8 +111,8 @@ def open_setting(requirement: Requirement, plant: bytes, controller: bytes | Non
 def read_function(data: bytes, n: int, at: str) -> Graph:
     """A scalar function of n states from ONNX bytes."""
     graph = read_onnx(data, at).graph
-    if graph.input_sizes != (n,) or graph.output_size() != 1:
-        raise Refusal(Code.BAD_SHAPE, at, f"the function maps {graph.input_sizes} to {graph.output_size()}, the plant has {n} states")
+    need(graph.input_sizes == (n,) and graph.output_size() == 1, Code.BAD_SHAPE, at,
+         f"the function maps {graph.input_sizes} to {graph.output_size()}, the plant has {n} states")
     return graph
 
 
@@ -130,39 +135,20 @@ def make_stage(setting: Setting, source: Source, level: Fraction, frame: Matrix 
         ``CONTAINMENT`` when the ellipsoid {V <= c} is not in the interior of the domain, ``EMPTY_REGION`` for a level that is not positive,
         ``UNSUPPORTED`` for a frame without a quadratic.
     """
-    if frame is None:
-        return _stage(setting, source, level, None, contained=False)
-    if source.matrix is None:
-        raise Refusal(Code.UNSUPPORTED, "frame", "a frame needs a quadratic function")
-    if not level > 0:
-        raise Refusal(Code.EMPTY_REGION, "level", "an ellipsoid needs a positive level")
-    for i, reach in enumerate(ellipsoid_reach(source.matrix, level)):
-        if not (setting.lo[i] < source.origin[i] - Fraction(reach) and source.origin[i] + Fraction(reach) < setting.hi[i]):
-            raise Refusal(Code.CONTAINMENT, setting.spec.states[i].name, f"the ellipsoid of level {float(level):.6g} leaves the domain")
-    return _stage(setting, source, level, frame, contained=True)
-
-
-def local_stage(setting: Setting, source: Source, level: Fraction, frame: Matrix) -> Stage:
-    """The stage of the local proof, whose ellipsoid is known to lie in the domain."""
-    return _stage(setting, source, level, frame, contained=True)
-
-
-def _stage(setting: Setting, source: Source, level: Fraction, frame: Matrix | None, contained: bool) -> Stage:
-    r, origin = setting.requirement, source.origin
-    sharp = not setting.rate
-    inner = tuple((setting.functions[name].function(frame, origin, sharp), c) for name, c in setting.stages)
-    loop_field, command = setting.loop.field, setting.loop.command if r.saturation == "forbid" else None
-    limits = tuple((-math.inf if lo is None else up(lo[1]), math.inf if hi is None else down(hi[0])) for lo, hi in setting.loop.limits)
-    if frame is None:
-        lo, hi = (np.array(list(map(f, v))) for f, v in ((down, setting.lo), (up, setting.hi)))
-        inner_lo, inner_hi = (np.array(list(map(f, v))) for f, v in ((up, setting.lo), (down, setting.hi)))
-    else:
-        hi = inner_hi = np.array(ellipsoid_reach(congruent(source.matrix or (), frame), level))
+    r, origin, sharp, loop = setting.requirement, source.origin, not setting.rate, setting.loop
+    (lo, hi), (inner_hi, inner_lo), field = outward(setting.lo, setting.hi), outward(setting.hi, setting.lo), loop.field
+    if frame is not None:
+        if source.matrix is None:
+            raise Refusal(Code.UNSUPPORTED, "frame", "a frame needs a quadratic function")
+        need(level > 0, Code.EMPTY_REGION, "level", "an ellipsoid needs a positive level")
+        reach = rationals(list(map(Fraction, ellipsoid_reach(source.matrix, level))))
+        inside = (rationals(setting.lo) < rationals(origin) - reach) & (rationals(origin) + reach < rationals(setting.hi))
+        need(inside.all(), Code.CONTAINMENT, setting.spec.states[int(inside.argmin())].name, f"the ellipsoid of level {level} leaves the domain")
+        hi = inner_hi = np.array(ellipsoid_reach(congruent(source.matrix, frame), level))
         lo = inner_lo = -hi
-        loop_field = in_frame(loop_field, r.time, frame, origin)
-        if command is not None:
-            b = Builder()
-            x = b.affine(b.input(len(origin)), affine_from_rational(frame, origin))
-            command = b.build(b.inline(command, [x]))
-    return Stage(loop_field, r.time, source.function(frame, origin, sharp), level, lo, hi, inner_lo, inner_hi, inner, setting.rate, contained,
+        field = in_frame(field, r.time, frame, origin)
+    inner = tuple((setting.functions[name].function(frame, origin, sharp), c) for name, c in setting.stages)
+    command = in_coordinates(loop.command, frame, origin) if loop.command is not None and r.saturation == "forbid" else None
+    limits = tuple((-math.inf if low is None else up(low[1]), math.inf if high is None else down(high[0])) for low, high in loop.limits)
+    return Stage(field, r.time, source.function(frame, origin, sharp), level, lo, hi, inner_lo, inner_hi, inner, setting.rate, frame is not None,
                  command, limits)

@@ -22,7 +22,7 @@ from verifiers.kernel.exact import affine_exact
 from verifiers.kernel.graph import Floats
 from verifiers.kernel.local import Enclosure
 from verifiers.kernel.properties import Goal
-from verifiers.kernel.setting import Setting, Source, local_stage, make_stage
+from verifiers.kernel.setting import Setting, Source, make_stage
 from verifiers.kernel.stage import Stage
 from verifiers.kernel.tree import LEAF, OUTSIDE
 from verifiers.region import quadratic as quad
@@ -230,7 +230,7 @@ def _prove_quadratic(work: Work, p: Floats, level: Fraction, origin: tuple[Fract
     inner = min(local.level, level)
     obligations[0]["proof"]["level"] = text(inner)
     setting.stages[:] = [(name, inner)]
-    stage = local_stage(setting, source, inner, candidate.frame)
+    stage = make_stage(setting, source, inner, candidate.frame)
     if inner < level:
         try:
             stage = make_stage(setting, source, level, candidate.frame)

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 from repository import ROOT
 
-from verifiers.kernel.check import check, join
+from verifiers.kernel.check import check
+from verifiers.parts import join
 
 RUN = f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'kernel'; runpy.run_module('verifiers.kernel', run_name='__main__')"
 
