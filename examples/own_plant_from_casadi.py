@@ -54,7 +54,7 @@ def ball_under_magnet() -> Plant:
     return Plant.from_equations(
         "ball", states=[State("z", "m"), State("w", "m/s")], inputs=[Input("u", "A", "-current_limit", "current_limit")],
         parameters=[Parameter("m", "kg", "0.1"), Parameter("g", "m/s^2", "9.81"), Parameter("k", "N*m^2/A^2", "0.0000981"),
-                    Parameter("i0", "A", "1"), Parameter("z0", "m", "0.01"), Parameter("b", "N*s/m", ("0.1", "0.3")),
+                    Parameter("i0", "A", "1"), Parameter("z0", "m", "0.01"), Parameter("b", "N*s/m", ("0.2", "0.3")),
                     Parameter("current_limit", "A", "0.8")],
         dynamics=dynamics, equilibrium=(["0", "0"], ["0"]), domain=(["-0.004", "-0.3"], ["0.004", "0.3"]),
         reference="Newton's law with the reluctance force of a magnet whose inductance falls as 1/gap.")

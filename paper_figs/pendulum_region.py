@@ -1,6 +1,6 @@
 """The pendulum policy of the examples: what is certified beside what is true, and what refutes the same policy with its sign flipped.
 
-    python paper_figs/pendulum_region.py [FOLDER]        # default demo-output/figures; PNG and PDF, about a minute
+    python -m paper_figs.pendulum_region [FOLDER]     # default demo-output/figures; PNG and PDF, about a minute
 
 The region is drawn from a bundle that the kernel accepts in this run; its digest stands in the files' metadata.
 """
@@ -12,11 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.lines import Line2D
 
 from certctl import falsify, plot

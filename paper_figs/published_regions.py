@@ -1,6 +1,6 @@
 """Published policies and Lyapunov networks in the plane: certified region, true region by simulation, and the witness against one claim.
 
-    python paper_figs/published_regions.py [FOLDER]      # default demo-output/figures; PNG and PDF, about a minute
+    python -m paper_figs.published_regions [FOLDER]   # default demo-output/figures; PNG and PDF, about a minute
 
 Needs the reference cases beside the repository and skips with a sentence where they are absent.  Each region is drawn from a bundle that
 the kernel accepts in this run; the digests stand in the files' metadata.
@@ -13,11 +13,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.lines import Line2D
 
 from benchmarks.pairs import Pair, read_pair
@@ -54,15 +51,17 @@ def witness(pair: Pair, folder: Path) -> np.ndarray:
 
 def zoom(ax: plt.Axes, view: View, x: np.ndarray, level: float) -> None:
     """Inset around the witness: the certified edge, the published level set beyond it, and the witness in between."""
-    half = np.array([0.02, 0.02]) * (view.domain[1] - view.domain[0]) * 0.05
-    inset = ax.inset_axes([0.62, 0.66, 0.36, 0.32])
+    half = np.array([0.02, 0.02])  # m, rad
+    inset = ax.inset_axes([0.09, 0.07, 0.24, 0.24], zorder=8)
     plot.region(inset, view, window=(x - half, x + half))
     first, second = (np.linspace(a - h, a + h, 201) for a, h in zip(x, half, strict=True))
     values = evaluate(view.stages[-1].graph, np.stack(np.meshgrid(first, second), axis=-1).reshape(-1, 2)).reshape(201, 201)
     inset.contour(first, second, values, levels=[level], colors=[palette.BLACK], linestyles="dotted", linewidths=0.9)
     plot.counterexamples(inset, x)
     inset.set(xlim=(first[0], first[-1]), ylim=(second[0], second[-1]), xlabel="", ylabel="", xticks=[], yticks=[])
-    ax.indicate_inset_zoom(inset, edgecolor=palette.GREY, linewidth=0.6)
+    inset.set_title("± 0.02", fontsize=6, pad=2)
+    inset.spines[:].set(visible=True, linewidth=0.5, color=palette.GREY)
+    ax.indicate_inset_zoom(inset, edgecolor=palette.GREY, linewidth=0.5)
 
 
 def main() -> int:
@@ -74,16 +73,16 @@ def main() -> int:
         print(f"published_regions: skipped, {absent}")
         return 0
     with tempfile.TemporaryDirectory() as scratch, plt.rc_context(common.RC):
-        page, axes = plt.subplots(1, len(PANELS), figsize=(common.WIDTH, 2.75), layout="constrained")
-        entries, views = {}, []
+        page, axes = plt.subplots(1, len(PANELS), figsize=(common.WIDTH, 2.95), layout="constrained")
+        entries, views, everywhere = {}, [], []
         for ax, panel, pair in zip(axes, PANELS, pairs, strict=True):
             view = common.proved(pair.write(Path(scratch) / panel.case, panel.level))
             views.append(view)
             lo, hi = view.domain
             plot.region(ax, view)
             plot.trajectories(ax, view)
-            if common.basin_edge(ax, view, (panel.frame * lo, panel.frame * hi), seconds=panel.seconds):
-                entries["true region, simulated"] = Line2D([], [], color=palette.PURPLE, linewidth=0.8)
+            if not common.basin_edge(ax, view, (panel.frame * lo, panel.frame * hi), seconds=panel.seconds):
+                everywhere.append(panel.title[:3])
             if panel.level == "max":
                 x = witness(pair, Path(scratch) / "published")
                 plot.counterexamples(ax, x)
@@ -92,7 +91,9 @@ def main() -> int:
             ax.set(xlim=(panel.frame * lo[0], panel.frame * hi[0]), ylim=(panel.frame * lo[1], panel.frame * hi[1]))
             ax.set_title(panel.title.format(level=float(view.stages[-1].level)))
             entries |= {label.split(":")[0]: key for label, key in ax.certctl_legend.items() if not label.startswith("demanded")}
-        common.legend(page, entries, 6)
+        absent = f" (none in {', '.join(everywhere)}: every start converges)" if everywhere else ""
+        entries[f"edge of the true region, simulated{absent}"] = Line2D([], [], color=palette.PURPLE, linewidth=0.8)
+        common.legend(page, entries, 3)
         common.write(page, out, "published_regions", *views)
     return 0
 
