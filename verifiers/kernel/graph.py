@@ -176,13 +176,9 @@ class Builder:
 
     def unary(self, op: str, a: int, data: Any = None) -> int:
         """Add an elementwise function; ``data`` is alpha of ``leaky_relu`` (rational) or k of ``pow``."""
-        self.need(op in UNARY, f"unknown operator {op!r}")
-        if op == "pow":
-            self.need(isinstance(data, int) and 0 <= data <= MAX_POWER, f"pow: exponent {data!r} is not an integer between 0 and {MAX_POWER}")
-        elif op == "leaky_relu":
-            self.need(isinstance(data, Fraction) and 0 <= data <= 1, "leaky_relu: alpha is not between 0 and 1")
-        else:
-            self.need(data is None, f"{op}: takes no parameter")
+        powers, slopes = isinstance(data, int) and 0 <= data <= MAX_POWER, isinstance(data, Fraction) and 0 <= data <= 1
+        fits = powers if op == "pow" else slopes if op == "leaky_relu" else data is None
+        self.need(op in UNARY and fits, f"{op}: unknown operator, or {data} is no power between 0 and {MAX_POWER} or slope between 0 and 1")
         return self._append(op, (a,), self.size(a), data)
 
     def take(self, a: int, index: Sequence[int]) -> int:

@@ -138,11 +138,6 @@ class _Operators:
         self.need(known, "a shape, axis or index is not constant; export with static shapes", Code.UNKNOWN_OPERATOR)
         return [int(v) for v in x.array.ravel().tolist()]
 
-    def axes(self, values: Sequence[int], rank: int) -> list[int]:
-        places = [v + rank if v < 0 else v for v in values]
-        self.need(all(0 <= p < rank for p in places) and len(set(places)) == len(places), f"axes {values[:9]} do not fit {rank} dimensions")
-        return places
-
     def binary(self, op: str, a: Tensor, b: Tensor) -> Tensor:
         shape = self.joint(a.array.shape, b.array.shape)
         self.need(a.kind == b.kind, f"the operands have different element types {a.kind} and {b.kind}", Code.BAD_ONNX)
@@ -204,11 +199,11 @@ class _Operators:
         return product if c is None else self.binary("add", product, self.scaled(c, beta))
 
     def ReduceSum(self, x: Tensor, axes: Tensor | None = None, /, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Tensor:
-        listed, rank = self.ints(axes), x.array.ndim
+        listed = self.ints(axes)
         if noop_with_empty_axes and not listed:
             return x
-        drop = self.axes(listed, rank) or list(range(rank))
-        total = self.sum(self.like(x, x.array.transpose([i for i in range(rank) if i not in drop] + drop)), len(drop))
+        drop = listed or list(range(x.array.ndim))
+        total = self.sum(self.like(x, np.moveaxis(x.array, drop, range(-len(drop), 0))), len(drop))
         return self.like(total, np.expand_dims(total.array, drop)) if keepdims else total
 
     # elementwise
@@ -266,8 +261,9 @@ class _Operators:
     def Slice(self, x: Tensor, starts: Tensor | None = None, ends: Tensor | None = None, axes: Tensor | None = None,
               steps: Tensor | None = None, /) -> Tensor:
         begin, stop = self.ints(starts), self.ints(ends)
-        along, pace = self.axes(self.ints(axes) or range(len(begin)), x.array.ndim), self.ints(steps) or [1] * len(begin)
+        along, pace = self.ints(axes) or range(len(begin)), self.ints(steps) or [1] * len(begin)
         self.need(begin and 0 not in pace, "starts of Slice are missing, or a step is zero", Code.BAD_ONNX)
+        self.need(len({axis % max(1, x.array.ndim) for axis in along}) == len(along), "an axis is given twice")
         for first, last, axis, step in zip(begin, stop, along, pace, strict=True):
             self.need(step > 0 or last < (1 << 31) - 1, "a Slice backwards to +infinity has two readings; give a finite end", Code.UNKNOWN_OPERATOR)
             size = x.array.shape[axis]

@@ -21,23 +21,21 @@ MAX_RANK = 8
 FLOATS = (10, 1, 11)  # element types float16, float32, float64, by precision
 ELEMENTS = {10: ("<f2", "int32_data"), 1: ("<f4", "float_data"), 11: ("<f8", "double_data"), 6: ("<i4", "int32_data"), 7: ("<i8", "int64_data")}
 
-# Messages field by field: number, name, kind.  Kinds: i varint, f float32, d float64, s text, b bytes (not looked into), or a message;
-# * repeated.  A number that is not listed is refused: external data, segments, functions, training, quantisation and sparse tensors among them.
-_MESSAGES = {message: {int(number): (name, kind) for number, name, kind in (field.split() for field in fields.split(","))} for message, fields in {
-    "Model": "1 ir_version i,2 producer_name b,3 producer_version b,4 domain b,5 model_version i,6 doc_string b,7 graph Graph,"
-             "8 opset_import Opset*,14 metadata_props b*",
+# Messages field by field: number, name, kind; a field without a name is not looked into.  Kinds: i varint, f float32, d float64, s text, b bytes,
+# or a message; * repeated.  A number that is not listed is refused: external data, segments, functions, training, quantisation, sparse tensors.
+_MESSAGES = {message: {int(field[0]): (field[-2], field[-1]) for field in map(str.split, fields.split(","))} for message, fields in {
+    "Model": "1 ir_version i,2 b,3 b,4 b,5 i,6 b,7 graph Graph,8 opset_import Opset*,14 b*",
     "Opset": "1 domain s,2 version i",
-    "Graph": "1 node Node*,2 name b,5 initializer Tensor*,10 doc_string b,11 input Value*,12 output Value*,13 value_info b*,16 metadata_props b*",
-    "Node": "1 input s*,2 output s*,3 name s,4 op_type s,5 attribute Attribute*,6 doc_string b,7 domain s,9 metadata_props b*",
-    "Attribute": "1 name s,2 f f,3 i i,4 s b,5 t Tensor,6 g b,7 floats f*,8 ints i*,9 strings b*,10 tensors b*,11 graphs b*,13 doc_string b,"
-                 "14 tp b,15 type_protos b*,20 type i,22 sparse_tensor b,23 sparse_tensors b*",
-    "Tensor": "1 dims i*,2 data_type i,4 float_data f*,5 int32_data i*,7 int64_data i*,8 name s,9 raw_data b,10 double_data d*,12 doc_string b,"
-              "14 data_location i,16 metadata_props b*",
-    "Value": "1 name s,2 type Type,3 doc_string b,4 metadata_props b*",
-    "Type": "1 tensor_type TensorType,6 denotation b",
+    "Graph": "1 node Node*,2 b,5 initializer Tensor*,10 b,11 input Value*,12 output Value*,13 b*,16 b*",
+    "Node": "1 input s*,2 output s*,3 name s,4 op_type s,5 attribute Attribute*,6 b,7 domain s,9 b*",
+    "Attribute": "1 name s,2 f f,3 i i,4 b,5 t Tensor,6 b,7 floats f*,8 ints i*,9 b*,10 b*,11 b*,13 doc_string b,14 b,15 b*,20 type i,22 b,23 b*",
+    "Tensor": "1 dims i*,2 data_type i,4 float_data f*,5 int32_data i*,7 int64_data i*,8 name s,9 raw_data b,10 double_data d*,12 b,"
+              "14 data_location i,16 b*",
+    "Value": "1 name s,2 type Type,3 b,4 b*",
+    "Type": "1 tensor_type TensorType,6 b",
     "TensorType": "1 elem_type i,2 shape Shape",
     "Shape": "1 dim Dim*",
-    "Dim": "1 dim_value i,2 dim_param s,3 denotation b",
+    "Dim": "1 dim_value i,2 dim_param s,3 b",
 }.items()}
 _WIRE = {"i": (0, 1), "d": (1, 8), "f": (5, 4)}  # wire type and width; everything else is length-delimited
 

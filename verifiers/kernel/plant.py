@@ -66,11 +66,9 @@ class PlantSpec:
     inputs: tuple[Signal, ...]
     parameters: Mapping[str, Interval]
     equilibrium_x: tuple[Fraction, ...]
-    equilibrium_u: tuple[Fraction, ...]
     domain: tuple[tuple[Fraction, ...], tuple[Fraction, ...]]
     program: tuple[tuple[Any, ...], ...]
     outputs: tuple[int, ...]
-    reference: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +148,7 @@ def read_plant(data: object) -> PlantSpec:
     program = tuple(_step(item, f"nodes[{i}]", sizes, i, table) for i, item in enumerate(d["nodes"]))
     need(all(type(k) is int and 0 <= k < len(program) for k in d["outputs"]), Code.BAD_PLANT, "outputs",
          f"an output is not the index of one of {len(program)} nodes")
-    return PlantSpec(d["name"], d["time"], dt, x, u, table, rest["x"], rest["u"], (box["lo"], box["hi"]), program, tuple(d["outputs"]),
-                     d["reference"])
+    return PlantSpec(d["name"], d["time"], dt, x, u, table, rest["x"], (box["lo"], box["hi"]), program, tuple(d["outputs"]))
 
 
 # linear forms and the plant's program -------------------------------------------------------------------------------
@@ -193,11 +190,10 @@ class Program:
         if key not in self._known:
             atoms = [(k, i) for k in nodes for i in range(self.builder.size(k))]
             joined = self.builder.concat(nodes)
-            if all(ONE not in form and list(form.values()) == [1] for form in forms):
-                self._known[key] = self.builder.take(joined, [atoms.index(atom) for form in forms for atom in form])
-            else:
-                weight = [[form.get(atom, Fraction(0)) for atom in atoms] for form in forms]
-                self._known[key] = self.builder.affine(joined, affine_from_rational(weight, constants))
+            weight = [[form.get(atom, Fraction(0)) for atom in atoms] for form in forms]
+            picked = all(ONE not in form and list(form.values()) == [1] for form in forms)
+            self._known[key] = (self.builder.take(joined, [row.index(Fraction(1)) for row in weight]) if picked
+                                else self.builder.affine(joined, affine_from_rational(weight, constants)))
         return self._known[key]
 
     def run(self, x: Sequence[Form], u: Sequence[Form]) -> list[Form]:
@@ -224,11 +220,9 @@ class Program:
             a, b, p, q = b, a, q, p
         if op in ("add", "sub"):
             return _plus(a, b, Fraction(1 if op == "add" else -1))
-        if op == "mul" and q is not None:
-            return _plus({}, a, q)
-        if op == "div" and q is not None:
-            need(q != 0, Code.BAD_PLANT, at, "division by a constant that is exactly zero")
-            return _plus({}, a, 1 / q)
+        if op in ("mul", "div") and q is not None:
+            need(op == "mul" or q != 0, Code.BAD_PLANT, at, "division by a constant that is exactly zero")
+            return _plus({}, a, q if op == "mul" else 1 / q)
         if op in ("min", "max") and p is not None and q is not None:
             return {ONE: min(p, q) if op == "min" else max(p, q)}
         if op == "mul" and a == b:
@@ -271,22 +265,19 @@ def _limits(spec: PlantSpec, table: Mapping[str, Interval]) -> tuple[Bounds, ...
     return bounds
 
 
-def _sampling(spec: PlantSpec, time: str, dt: Fraction | None, method: str | None) -> tuple[Fraction, str] | None:
+def _sampling(spec: PlantSpec, time: str, dt: Fraction | None, method: str | None) -> tuple[Any, Any] | None:
     """The step and method of a sampled continuous plant, None where the plant's own x' or next x is the loop."""
-    continuous, own = time == "continuous", spec.time == "discrete"
+    own = spec.time == "discrete"
     sampled = time == "discrete" and not own
-    for wrong, at, why in (
-            (time not in ("continuous", "discrete"), "time", 'time is "continuous" or "discrete"'),
-            (continuous and own, "time", f"{spec.name} is a discrete-time plant and has no continuous-time property"),
-            (continuous and dt is not None, "dt", "a continuous-time claim has no dt"),
-            (continuous and method is not None, "method", "a continuous-time claim has no method"),
-            (own and dt != spec.dt, "dt", f"the plant's map has dt = {spec.dt}, the requirement says {dt}"),
-            (own and method not in (None, "zoh"), "method", f"{spec.name} is its own discrete-time map; leave method out"),
-            (sampled and not (dt is not None and dt > 0), "dt", f"a discrete-time claim on a continuous plant needs dt > 0, not {dt}"),
-            (sampled and method not in (*METHODS, "zoh"), "method", f"method is one of {', '.join(METHODS)}")):
-        need(not wrong, Code.BAD_REQUIREMENT, at, why)
-    need(not (sampled and method == "zoh"), Code.UNSUPPORTED, "method", "zoh needs a plant that is already discrete; export the sampled plant")
-    return (dt, str(method)) if sampled and dt is not None else None
+    need(not sampled or method != "zoh", Code.UNSUPPORTED, "method", "zoh needs a plant that is already discrete; export the sampled plant")
+    for holds, at, why in (
+            (time == "discrete" or (time == "continuous" and not own), "time", f"a claim in {time} time is not about a {spec.time} plant"),
+            (dt == spec.dt or sampled, "dt", f"the plant itself has the time step {spec.dt}, the requirement says {dt}"),
+            (not sampled or (dt is not None and dt > 0), "dt", f"a discrete-time claim on a continuous plant needs dt > 0, not {dt}"),
+            (method in METHODS if sampled else method is None or (own and method == "zoh"), "method",
+             f"a sampled plant needs one of {', '.join(METHODS)}, any other plant is its own map; change method or leave it out")):
+        need(holds, Code.BAD_REQUIREMENT, at, why)
+    return (dt, method) if sampled else None
 
 
 def _advance(run: Callable[[list[Form]], list[Form]], x: list[Form], h: Fraction, method: str) -> list[Form]:
@@ -329,8 +320,8 @@ def closed_loop(spec: PlantSpec, controller: Graph | None, parameters: Mapping[s
     limits = _limits(spec, table)
     n, m = len(spec.states), len(spec.inputs)
     have = ((n,), ()) if controller is None else (controller.input_sizes, tuple(map(controller.output_size, range(len(controller.outputs)))))
-    need(have == ((n,), (m,) if m else ()), Code.BAD_SHAPE, "controller",
-         f"the plant has {n} states and {m} inputs, the controller maps sizes {have[0]} to {have[1]}")
+    fits = have == ((n,), (m,) if m else ())
+    need(fits, Code.BAD_SHAPE, "controller", f"the plant has {n} states and {m} inputs, the controller maps sizes {have[0]} to {have[1]}")
     builder = Builder("plant")
     state = builder.input(n)
     program = Program(spec, table, builder)

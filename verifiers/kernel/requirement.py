@@ -84,8 +84,6 @@ class Requirement:
         The set to reach and stay in (practical stability); the box that the region must not leave.
     minimum : str
         Least evidence level, "L0" to "L3".
-    hints : dict
-        The [prover] table as given; the kernel never reads it.
     """
 
     name: str
@@ -111,7 +109,6 @@ class Requirement:
     target: Box | None
     safe: Box | None
     minimum: str
-    hints: dict[str, Any]
 
 
 def requirement_name(path: Path) -> str:
@@ -150,13 +147,14 @@ def read_requirement(data: bytes, name: str) -> Requirement:
         "region": _table({}, level=_level, contains=box, min_radius=_positive, min_volume=_positive)}
     top = _table(required, controller=_path, lyapunov=_path, dt=_positive, method=_word(*METHODS), saturation=_word("clip", "forbid"),
                  parameters=_parameters, target=box, safe=box, equilibrium=_table({}, x=vector, tolerance=vector),
-                 decrease=_table({"rate": _positive}), evidence=_table({}, minimum=_word(*LEVELS)), prover=_hints)(table, "")
+                 decrease=_table({"rate": _positive}), evidence=_table({}, minimum=_word(*LEVELS)),
+                 prover=_table({}, method=_given, degree=_given, stages=_given))(table, "")
     plain = {key: top[key] for key in ("property", "controller", "lyapunov", "time", "dt", "method", "domain", "target", "safe")}
     inner = {key: value for part in ("equilibrium", "decrease", "evidence") for key, value in (top[part] or {}).items()}
     plant, plant_sha256 = top["plant"]
     found = Requirement(
         name=name, sha256=hashlib.sha256(data).hexdigest(), plant=plant, plant_sha256=plant_sha256, **plain, **top["region"],
-        saturation=top["saturation"] or "clip", parameters=top["parameters"] or {}, hints=top["prover"] or {}, minimum=inner.get("minimum") or "L2",
+        saturation=top["saturation"] or "clip", parameters=top["parameters"] or {}, minimum=inner.get("minimum") or "L2",
         equilibrium=inner.get("x"), tolerance=inner.get("tolerance"), rate=inner.get("rate"))
     for holds, at, sentence in _consistency(found):
         _need(holds, at, sentence)
@@ -167,18 +165,16 @@ def read_requirement(data: bytes, name: str) -> Requirement:
 
 def _consistency(r: Requirement) -> Iterator[tuple[bool, str, str]]:
     """Yield ``(holds, key, sentence otherwise)`` for what the fields must fulfil together."""
-    discrete, exponential, practical = r.time == "discrete", r.property == "exponential_stability_roa", r.property == "practical_stability"
+    discrete = r.time == "discrete"
     yield discrete or r.dt is None, "dt", 'a time step belongs to discrete time; write time = "discrete" or remove dt'
     yield discrete or r.method is None, "method", 'a discretisation belongs to discrete time; write time = "discrete" or remove method'
     yield r.method is None or r.dt is not None, "dt", 'a discretisation needs the time step; add for example dt = "1/20"'
-    yield not exponential or r.rate is not None, "decrease.rate", "exponential_stability_roa needs a rate; add [decrease] rate"
-    yield exponential or r.rate is None, "decrease.rate", "a rate belongs to exponential_stability_roa; change property or remove [decrease]"
+    for key, value, name in (("decrease.rate", r.rate, PROPERTIES[1]), ("target", r.target, PROPERTIES[2])):
+        yield (value is None) == (r.property != name), key, f"{name} needs this, and no other property has it; change property, or add or remove it"
     yield not discrete or r.rate is None or r.rate < 1, "decrease.rate", "in discrete time V+ <= (1 - rate) V needs a rate below 1"
-    yield not practical or r.target is not None, "target", "practical_stability needs the set to reach and stay in; add [target] lo, hi"
-    yield practical or r.target is None, "target", "a target belongs to practical_stability; change property or remove [target]"
     yield (any(v is not None for v in (r.contains, r.min_radius, r.min_volume)) or (r.level is not None and r.lyapunov is not None), "region",
            "nothing is demanded of the region; add contains, min_radius, min_volume, or the numeric level of a named lyapunov function")
-    yield not exponential or r.level is None or r.level > 0, "region.level", "the level of a function with an exponential rate must be positive"
+    yield r.rate is None or r.level is None or r.level > 0, "region.level", "the level of a function with an exponential rate must be positive"
     yield r.tolerance is None or min(r.tolerance) > 0, "equilibrium.tolerance", "a tolerance must be positive; write for example 1/100000"
     yield r.contains is None or r.domain.holds(r.contains), "region.contains", "this box is not inside [domain]; shrink it or enlarge [domain]"
     yield (r.min_radius is None or 2 * r.min_radius <= min(b - a for a, b in zip(r.domain.lo, r.domain.hi, strict=True)), "region.min_radius",
@@ -200,6 +196,10 @@ def _need(condition: object, at: str, sentence: str) -> None:
 
 def _table(required: Mapping[str, Reader], **optional: Reader) -> Callable[[Any, str], dict[str, Any]]:
     return lambda value, at: take(value, at, required, optional, Code.BAD_REQUIREMENT)
+
+
+def _given(value: Any, at: str) -> Any:
+    return value
 
 
 def _word(*words: str) -> Callable[[Any, str], str]:
@@ -278,8 +278,3 @@ def _parameters(table: Any, at: str) -> dict[str, tuple[Fraction, Fraction]]:
         _need(lo <= hi, f"{at}.{key}", f"the pair is empty: {lo} is above {hi}")
         found[key] = lo, hi
     return found
-
-
-def _hints(table: Any, at: str) -> dict[str, Any]:
-    given = _table({}, **dict.fromkeys(("method", "degree", "stages"), (str, int, list, dict, bool, _Float)))(table, at)
-    return {key: value for key, value in given.items() if value is not None}

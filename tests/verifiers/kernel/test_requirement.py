@@ -239,7 +239,6 @@ def test_the_same_bytes_are_read_as_what_they_say():
     assert r.equilibrium == (0, 0) and r.tolerance == (Fraction(1, 100_000),) * 2
     assert r.contains is not None and r.contains.hi == (3, 5)
     assert (r.level, r.min_radius, r.min_volume, r.rate, r.target, r.safe) == (None, None, 100, None, None, None)
-    assert r.hints == {"method": "quadratic", "degree": 4}
     assert len(r.sha256) == 64 and r.sha256 != read(GOOD + "\n").sha256
 
 
