@@ -25,9 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     receipt = check(given.bundle, given.requirement, (int(first), int(count)))
     json.dump(dataclasses.asdict(receipt), sys.stdout, indent=1)
     sys.stdout.write("\n")
-    if receipt.outcome == "ACCEPTED":
-        return 0
-    return Code[receipt.code].exit_code if receipt.code is not None and receipt.code in Code.__members__ else 2
+    return 0 if receipt.outcome == "ACCEPTED" else Code[receipt.code or "INTERNAL"].exit_code
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
+import numpy as np
+
 from verifiers.kernel.codes import Code, Refusal, need
+from verifiers.kernel.definite import Exact, rationals
 from verifiers.kernel.graph import Graph, Node, read
 
 Vector = Sequence[Fraction]
@@ -14,62 +16,59 @@ Matrix = tuple[tuple[Fraction, ...], ...]
 MAX_BITS = 1 << 16
 
 
-def _capped(node: Node, q: Fraction, power: int = 1) -> Fraction:
-    """Return ``q`` if ``q**power`` is of bounded size; what explodes is declined before it eats the machine."""
-    need(power * max(q.numerator.bit_length(), q.denominator.bit_length()) <= MAX_BITS, Code.TOO_LARGE, node.op,
-         f"an exact value exceeds {MAX_BITS} bits; use an enclosure")
-    return q
+def _capped(node: Node, x: Exact, power: int = 1) -> Exact:
+    """Return ``x`` if ``x**power`` is of bounded size; what explodes is declined before it eats the machine."""
+    bits = max(max(q.numerator.bit_length(), q.denominator.bit_length()) for q in x)
+    need(power * bits <= MAX_BITS, Code.TOO_LARGE, node.op, f"an exact value exceeds {MAX_BITS} bits; use an enclosure")
+    return x
 
 
-_UNARY: dict[str, Callable[[Fraction], Fraction]] = {"neg": operator.neg, "abs": abs}
-_BINARY: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "min": min, "max": max}
+_BINARY: dict[str, Callable[[Exact, Exact], Exact]] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "min": np.minimum, "max": np.maximum}
 _LINEAR = frozenset({"input", "affine", "add", "sub", "neg", "take", "concat"})
 
 
 class ExactReading:
-    """A reading over single points: a value is a list of rationals, every result is exact.
+    """A reading over single points: a value is an array of rationals, every result is exact.
 
     Functions without rational values (tanh, sin, sqrt, ...), unknown constants and division by zero raise :class:`Refusal`
     with ``UNSUPPORTED``, rationals of more than ``MAX_BITS`` bits with ``TOO_LARGE``.
     """
 
-    def const(self, node: Node) -> list[Fraction]:
+    def const(self, node: Node) -> Exact:
         """The constant, known exactly."""
-        single = all(lo == hi for lo, hi in node.data)
-        need(single, Code.UNSUPPORTED, node.op, "an unknown constant (an interval) has no single exact value")
-        return [lo for lo, _ in node.data]
+        lo, hi = (rationals(ends) for ends in zip(*node.data, strict=True))
+        need((lo == hi).all(), Code.UNSUPPORTED, node.op, "an unknown constant (an interval) has no single exact value")
+        return lo
 
-    def affine(self, node: Node, x: list[Fraction]) -> list[Fraction]:
+    def affine(self, node: Node, x: Exact) -> Exact:
         """``W x + b`` with the exact coefficients."""
-        out = []
-        for row, total in zip(*node.data.rational(), strict=True):
-            for w, v in zip(row, x, strict=True):
-                total = _capped(node, total + w * v)
-            out.append(total)
-        return out
+        weight, total = map(rationals, node.data.rational())
+        for column, v in zip(weight.T, x, strict=True):
+            total = _capped(node, total + column * v)
+        return total
 
-    def unary(self, node: Node, x: list[Fraction]) -> list[Fraction]:
+    def unary(self, node: Node, x: Exact) -> Exact:
         """An elementwise function with rational values."""
-        if node.op in ("relu", "leaky_relu"):
-            return [v if v > 0 else _capped(node, (node.data or Fraction(0)) * v) for v in x]
+        need(node.op in ("neg", "abs", "relu", "leaky_relu", "pow"), Code.UNSUPPORTED, node.op, "has no exact rational value; use an enclosure")
         if node.op == "pow":
-            return [_capped(node, v, node.data)**node.data for v in x]
-        need(node.op in _UNARY, Code.UNSUPPORTED, node.op, "has no exact rational value; use an enclosure")
-        return [_UNARY[node.op](v) for v in x]
+            return np.asarray(_capped(node, x, node.data) ** node.data)
+        if node.op in ("neg", "abs"):
+            return -x if node.op == "neg" else abs(x)
+        return _capped(node, np.where(x > 0, x, (node.data or Fraction(0)) * x))
 
-    def binary(self, node: Node, a: list[Fraction], b: list[Fraction]) -> list[Fraction]:
+    def binary(self, node: Node, a: Exact, b: Exact) -> Exact:
         """An elementwise operation."""
-        need(node.op != "div" or all(b), Code.UNSUPPORTED, node.op, "division by zero at this point")
-        return [_capped(node, _BINARY[node.op](p, q)) for p, q in zip(a, b, strict=True)]
+        need(node.op != "div" or b.all(), Code.UNSUPPORTED, node.op, "division by zero at this point")
+        return _capped(node, _BINARY[node.op](a, b))
 
-    def take(self, node: Node, x: list[Fraction]) -> list[Fraction]:
+    def take(self, node: Node, x: Exact) -> Exact:
         """A selection."""
-        return [x[i] for i in node.data]
+        return x[list(node.data)]
 
-    def concat(self, node: Node, parts: Sequence[list[Fraction]]) -> list[Fraction]:
+    def concat(self, node: Node, parts: Sequence[Exact]) -> Exact:
         """A concatenation."""
-        return [v for part in parts for v in part]
+        return np.concatenate(parts)
 
 
 def evaluate_exact(graph: Graph, *inputs: Sequence[Fraction]) -> tuple[Fraction, ...]:
@@ -95,7 +94,7 @@ def evaluate_exact(graph: Graph, *inputs: Sequence[Fraction]) -> tuple[Fraction,
     """
     need(tuple(map(len, inputs)) == graph.input_sizes, Code.BAD_SHAPE, "input",
          f"sizes {list(map(len, inputs))} where {list(graph.input_sizes)} are expected")
-    return tuple(read(graph, ExactReading(), [[Fraction(v) for v in x] for x in inputs])[0])
+    return tuple(read(graph, ExactReading(), [rationals(list(map(Fraction, x))) for x in inputs])[0])
 
 
 def _is_affine(graph: Graph) -> bool:
@@ -136,4 +135,4 @@ def affine_exact(graph: Graph) -> tuple[Matrix, tuple[Fraction, ...]] | None:
         columns = [evaluate_exact(graph, [Fraction(int(i == j)) for i in range(size)]) for j in range(size)]
     except Refusal:
         return None
-    return tuple(tuple(column[k] - c for column in columns) for k, c in enumerate(bias)), bias
+    return tuple(map(tuple, (rationals(columns) - rationals(bias)).T)), bias

@@ -42,21 +42,16 @@ def exact(values: Floats) -> Exact:
     return np.asarray(np.frompyfunc(Fraction, 1, 1)(values))
 
 
-def jacobian(field: Graph, centre: Vector, radius: Vector, frame: Matrix | None = None) -> tuple[Exact, Exact, Exact, Exact]:
-    r"""Enclose f at the centre and :math:`\partial f(o + T y) / \partial y` over ``|y| <= radius``.
+def jacobian(field: Graph, origin: Vector, frame: Matrix, reach: Vector) -> tuple[Exact, Exact, Exact, Exact]:
+    r"""Enclose f at the origin and :math:`\partial f(o + T y) / \partial y` over ``|y| <= reach``.
 
     Returns
     -------
     (f_mid, f_rad, J_mid, J_rad)
         Exact rationals: midpoint and radius of f (n,) and of the Jacobian (n, n), row = component of f.
     """
-    n = len(centre)
-    middle = np.zeros(n) if frame is not None else np.array([float(c) for c in centre])
-    binary = frame is not None or (exact(middle) == rationals(centre)).all()
-    need(binary, Code.BAD_NUMBER, "centre", "the centre of an enclosure must be a binary fraction that float64 holds")
-    reading = JetReading(np.array([up(r) for r in radius])[:, None, None], 1)
-    x = reading.start(middle[None]) if frame is None else reading.start_in_frame(middle[None], frame, centre)
-    jet = read_jets(field, reading, x)
+    reading = JetReading(np.array(list(map(up, reach)))[:, None, None], 1)
+    jet = read_jets(field, reading, reading.start_in_frame(np.zeros((1, len(origin))), frame, origin))
     return exact(jet.mid[0, 0]), exact(jet.rad[0, 0]), exact(jet.mid[2:, 0]).T, exact(jet.rad[2:, 0]).T
 
 
@@ -78,7 +73,7 @@ def check_equilibrium(field: Graph, time: str, where: Enclosure) -> None:
         resting = (rationals(evaluate_exact(field, where.centre)) == shift @ centre).all()
         need(resting, Code.EQUILIBRIUM_NOT_PROVED, "equilibrium", "the point given is not an equilibrium in exact arithmetic")
         return
-    f_mid, f_rad, j_mid, j_rad = jacobian(field, where.centre, where.radius)
+    f_mid, f_rad, j_mid, j_rad = jacobian(field, where.centre, tuple(map(tuple, eye)), where.radius)
     try:
         c = exact(np.linalg.inv((j_mid - shift).astype(np.float64)))
     except np.linalg.LinAlgError:
@@ -137,7 +132,7 @@ def check_local(field: Graph, time: str, matrix: Matrix, origin: Vector, frame: 
             raise Refusal(Code.UNSUPPORTED, "local", "kind lmi needs a loop that is affine in the state; use jacobian_lmi")
         g_mid, g_rad = rationals(found[0]) @ t, 0 * t
     else:
-        _, _, g_mid, g_rad = jacobian(field, origin, reach, frame)
+        _, _, g_mid, g_rad = jacobian(field, origin, frame, reach)
     qg, spread = q.T @ g_mid, abs(q.T) @ g_rad
     if time == "continuous":
         block, width = -(qg + qg.T) - rate * m, spread + spread.T

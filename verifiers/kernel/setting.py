@@ -89,8 +89,7 @@ def plant_bytes(requirement: Requirement, folder: Path | None, embedded: bytes |
     """
     if requirement.plant_sha256 is None:
         return read_file(PLANTS / f"{requirement.plant}.plant.json", f"plant {requirement.plant}")
-    beside = (folder or Path()) / requirement.plant
-    own = embedded if folder is None and embedded is not None else read_file(beside.resolve(), requirement.plant)
+    own = embedded if folder is None and embedded is not None else read_file(((folder or Path()) / requirement.plant).resolve(), requirement.plant)
     same = hashlib.sha256(own).hexdigest() == requirement.plant_sha256
     need(same, Code.PLANT_MISMATCH, "plant.sha256", "the plant's file has another sha256 than the requirement says")
     return own

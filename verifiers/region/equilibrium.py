@@ -99,7 +99,7 @@ def prove_unstable(field: Graph, time: str, where: Enclosure) -> Unstable | None
         mid = rationals(found[0])
         rad = 0 * mid
     else:
-        _, _, mid, rad = jacobian(field, where.centre, [max(q, Fraction(1, 2**40)) for q in where.radius])
+        _, _, mid, rad = jacobian(field, where.centre, tuple(map(tuple, np.eye(n, dtype=object))), [max(q, Fraction(1, 2**40)) for q in where.radius])
     numeric = mid.astype(np.float64)
     try:
         eigenvalues = np.linalg.eigvals(numeric)
