@@ -90,7 +90,7 @@ def from_verdict(verdict: Verdict, requirement: Path) -> Result:
     if verdict.outcome == "PROVED" and not accepted:
         return error(name_of(requirement), "INTERNAL", "verify", "the prover says PROVED but the kernel has not accepted a bundle")
     base = Result("ERROR", name_of(requirement)) if verdict.receipt is None else from_receipt(verdict.receipt, verdict.bundle)
-    result = replace(base, search_s=verdict.search_s, counterexample=verdict.counterexample, message=verdict.message,
+    result = replace(base, name=verdict.name, search_s=verdict.search_s, counterexample=verdict.counterexample, message=verdict.message,
                      bundle=None if verdict.bundle is None else str(verdict.bundle), property=base.property or stated_property(requirement))
     if verdict.outcome == "PROVED":
         return result

@@ -37,7 +37,7 @@ class Panel:
 
 
 PANELS = (Panel("van_seed0", "0.99", "(a) van der Pol, V ≤ 0.99", 1.06, 20.0),
-          Panel("pendulum_big_seed3", "0.98", "(b) pendulum, V ≤ 0.98", 1.06, 20.0),
+          Panel("pendulum_big_seed3", "0.98", "(b) pendulum, V ≤ 0.98", 1.06, 8.0),
           Panel("path_big_seed0", "max", "(c) path tracking, V ≤ {level:.6f}", 1.06, 20.0))
 
 
@@ -51,7 +51,7 @@ def witness(pair: Pair, folder: Path) -> np.ndarray:
 
 def zoom(ax: plt.Axes, view: View, x: np.ndarray, level: float) -> None:
     """Inset around the witness: the certified edge, the published level set beyond it, and the witness in between."""
-    half = np.array([0.02, 0.02])  # m, rad
+    half = np.array([0.005, 0.005])  # m, rad
     inset = ax.inset_axes([0.09, 0.07, 0.24, 0.24], zorder=8)
     plot.region(inset, view, window=(x - half, x + half))
     first, second = (np.linspace(a - h, a + h, 201) for a, h in zip(x, half, strict=True))
@@ -59,7 +59,7 @@ def zoom(ax: plt.Axes, view: View, x: np.ndarray, level: float) -> None:
     inset.contour(first, second, values, levels=[level], colors=[palette.BLACK], linestyles="dotted", linewidths=0.9)
     plot.counterexamples(inset, x)
     inset.set(xlim=(first[0], first[-1]), ylim=(second[0], second[-1]), xlabel="", ylabel="", xticks=[], yticks=[])
-    inset.set_title("± 0.02", fontsize=6, pad=2)
+    inset.set_title("± 5 mm, 5 mrad", fontsize=6, pad=2)
     inset.spines[:].set(visible=True, linewidth=0.5, color=palette.GREY)
     ax.indicate_inset_zoom(inset, edgecolor=palette.GREY, linewidth=0.5)
 
