@@ -15,7 +15,7 @@ import numpy as np
 from verifiers.kernel.codes import Refusal
 from verifiers.kernel.onnx_reader import MAX_BYTES
 from verifiers.load.onnx_fold import read_network
-from verifiers.smt.decider import Decider, Sat, Unknown, Unsat, Witness, replay
+from verifiers.smt.decider import Decider, Decision, Sat, Unknown, Unsat, Witness, replay
 from verifiers.smt.query import Query
 from verifiers.smt.specification import Spec, SpecError, spec_queries
 from verifiers.smt.vnnlib import MAX_TEXT, read_vnnlib
@@ -146,9 +146,8 @@ def answer(question: Question, decider: Decider, budget: float, witnesses: int =
     open_: list[Unknown] = []
     warnings: list[str] = []
     for k, query in enumerate(question.queries):
-        left = budget - (time.monotonic() - began)
-        decision = (decider.decide(query, budget=left / (len(question.queries) - k), witnesses=witnesses - len(found)) if left > 0
-                    else Unknown("timeout", "the time was spent before this part of the question"))
+        share = (budget - (time.monotonic() - began)) / (len(question.queries) - k)
+        decision = _asked(decider, query, share, witnesses - len(found))
         if isinstance(decision, Unsat):
             unsats.append(decision)
         elif isinstance(decision, Unknown):
@@ -172,6 +171,15 @@ def answer(question: Question, decider: Decider, budget: float, witnesses: int =
         return Answer("timeout" if late else "unknown", decider.name, f"{open_[0].reason}: {open_[0].text}", seconds, warnings=tuple(warnings))
     evidence = min((u.evidence for u in unsats), key=lambda e: e.level)
     return Answer("unsat", decider.name, evidence.text, seconds, f"L{evidence.level}", warnings=tuple(warnings))
+
+
+def _asked(decider: Decider, query: Query, budget: float, witnesses: int) -> Decision:
+    if not budget > 0:
+        return Unknown("timeout", "the time was spent before this part of the question")
+    try:
+        return decider.decide(query, budget=budget, witnesses=witnesses)
+    except Exception as error:  # a decider must not raise; one that does has not decided
+        return Unknown("crash", f"{type(error).__name__}: {error}")
 
 
 def _replayed(query: Query, decision: Sat) -> list[tuple[Query, Witness]]:
