@@ -1,0 +1,137 @@
+"""Child processes for solvers: limits on time, memory and output, and nothing survives the call.
+
+A solver is foreign code with megabytes of input from us; it may hang, eat the machine, crash, fork, or print whatever it likes.
+It runs in a session of its own with input and output in temporary files (a grandchild that keeps a pipe open cannot hold us up), without a
+shell, and is killed with everything that descends from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+MEMORY = 4 << 30
+OUTPUT = 1 << 24
+TOKEN = "CERTCTL_SOLVER"
+_OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "out of memory", "Cannot allocate memory", "memory exhausted")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a child ended: ``ok``, ``timeout``, ``memory``, ``crash`` or ``absent``; what it printed; and one sentence."""
+
+    status: str
+    text: str
+    says: str
+
+
+def script(name: str) -> list[str]:
+    """Command that runs a module of this folder as a program; ``-P`` keeps this folder off the path, where z3.py would hide z3."""
+    return [sys.executable, "-P", str(Path(__file__).with_name(f"{name}.py"))]
+
+
+def run(command: Sequence[str], given: str = "", seconds: float = 60.0, memory: int = MEMORY, output: int = OUTPUT) -> Ran:
+    """Run a program to its end or to its limits.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Program and arguments; no shell sees them.
+    given : str
+        What it reads on standard input.
+    seconds : float
+        Wall time (s).
+    memory : int
+        Limit of the address space of each process (bytes).
+    output : int
+        Limit of each file that it writes, standard output included (bytes); a process that exceeds it is killed.
+
+    Returns
+    -------
+    Ran
+        ``ok`` only for exit code 0 within all limits.  The text of a run that is not ``ok`` is for people, never for a decision.
+    """
+    token = uuid.uuid4().hex
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        source.write(given.encode())
+        source.seek(0)
+        try:
+            process = subprocess.Popen(list(command), stdin=source, stdout=out, stderr=err, start_new_session=True, close_fds=True,
+                                       env={**os.environ, TOKEN: token, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+        except OSError as error:
+            return Ran("absent", "", f"{command[0]} cannot be started: {error.strerror}")
+        try:
+            _limit(process.pid, seconds, memory, output)
+            code: int | None = process.wait(timeout=max(seconds, 0.0))
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            _kill(process, token)
+        return _ended(code, _read(out, output), _read(err, 1 << 16), seconds)
+
+
+def _limit(pid: int, seconds: float, memory: int, output: int) -> None:
+    """Set the limits from outside (nothing of ours runs between fork and exec); systems without ``prlimit`` only have those on time."""
+    if not hasattr(resource, "prlimit"):
+        return
+    cpu = int(seconds) + 10
+    for kind, value in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, output), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, cpu)):
+        with contextlib.suppress(ProcessLookupError, ValueError, PermissionError):
+            resource.prlimit(pid, kind, (value, value))
+
+
+def _kill(process: subprocess.Popen[bytes], token: str) -> None:
+    """Kill the child's group, then whatever else carries its token (a grandchild that made a session of its own)."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for _ in range(20):
+        left = _descendants(token)
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _descendants(token: str) -> list[int]:
+    """Processes, not yet dead, whose environment holds the token."""
+    mark, found = f"{TOKEN}={token}".encode(), []
+    proc = Path("/proc")
+    for entry in proc.iterdir() if proc.is_dir() else ():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
+
+
+def _read(file: IO[bytes], most: int) -> str:
+    file.seek(0)
+    return file.read(most).decode("utf-8", "replace")
+
+
+def _ended(code: int | None, text: str, complaint: str, seconds: float) -> Ran:
+    if code is None:
+        return Ran("timeout", text, f"no answer within {seconds:.3g} s")
+    if code == 0:
+        return Ran("ok", text, "exit code 0")
+    last = (complaint.strip().splitlines() or ["no message"])[-1][:200]
+    if code == -signal.SIGKILL or any(word in complaint or word in text for word in _OUT_OF_MEMORY):
+        return Ran("memory", text, f"the solver ran out of memory ({last})")
+    if code == -signal.SIGXCPU:
+        return Ran("timeout", text, f"no answer within {seconds:.3g} s of processor time")
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
+    return Ran("crash", text, f"the solver ended with {name} ({last})")
