@@ -216,7 +216,7 @@ class Program:
 
     def _binary(self, op: str, a: Form, b: Form, at: str) -> Form:
         p, q = _constant(a), _constant(b)
-        if op == "mul" and q is None:
+        if op == "mul" and p is not None:
             a, b, p, q = b, a, q, p
         if op in ("add", "sub"):
             return _plus(a, b, Fraction(1 if op == "add" else -1))

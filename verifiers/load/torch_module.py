@@ -130,8 +130,11 @@ def _layers(module: Any, torch: Any) -> list[Any] | None:
 
 
 def _numbers(tensor: Any) -> Floats:
-    """Entries of a float tensor as float64, which holds them exactly."""
-    return np.array(tensor.detach().double().numpy(), dtype=np.float64)
+    """Entries of a float tensor as float64, which holds them exactly; ValueError where one is no number."""
+    entries = np.array(tensor.detach().double().numpy(), dtype=np.float64)
+    if not np.isfinite(entries).all():
+        raise ValueError("a weight is NaN or infinite; load a network whose training has converged")
+    return entries
 
 
 def _chain(layers: Sequence[Any], shape: tuple[int, ...], dtype: Any, torch: Any) -> Graph | None:
