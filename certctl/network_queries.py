@@ -16,8 +16,8 @@ from verifiers.kernel.codes import Refusal
 from verifiers.kernel.onnx_reader import MAX_BYTES
 from verifiers.load.onnx_fold import read_network
 from verifiers.smt.decider import Decider, Decision, Sat, Unknown, Unsat, Witness, replay
-from verifiers.smt.query import Query
-from verifiers.smt.specification import Spec, SpecError, spec_queries
+from verifiers.smt.query import And, Atom, Formula, Query, holds
+from verifiers.smt.specification import Spec, SpecError, joint, spec_queries
 from verifiers.smt.vnnlib import MAX_TEXT, read_vnnlib
 from verifiers.smt.vnnlib_export import decimal
 
@@ -199,9 +199,25 @@ def _confirmed(question: Question, query: Query, witness: Witness) -> tuple[Conf
         return Confirmed(short, texts), f"ONNX Runtime cannot run the network ({type(error).__name__}), so the witness is only replayed exactly"
     x, y = ran
     finite = bool(np.isfinite(y).all()) and len(y) == question.spec.outputs
-    agrees = finite and question.spec.holds([Fraction(v) for v in x], [Fraction(v) for v in y])
-    warning = "" if agrees else "ONNX Runtime's rounded inference does not satisfy the specification at this witness; the exact replay decides"
-    return Confirmed(short, texts, tuple(y), agrees), warning
+    if not finite:
+        return Confirmed(short, texts, tuple(y), False), "ONNX Runtime's outputs at this witness are not all finite; the exact replay decides"
+    at = joint([Fraction(v) for v in x], [Fraction(v) for v in y])
+    if holds(question.spec.formula, at):
+        return Confirmed(short, texts, tuple(y), True), ""
+    gap = f"{float(min(_gap(question.spec.formula, at) or 0, 10**300)):.1e}"
+    warning = f"ONNX Runtime's rounded inference misses the specification by {gap} at this witness; the exact replay decides"
+    return Confirmed(short, texts, tuple(y), False), warning
+
+
+def _gap(formula: Formula, y: list[Fraction]) -> Fraction | None:
+    """By how much numbers fail a formula: the worst of a conjunction, the best of a disjunction, None for what no numbers satisfy."""
+    if isinstance(formula, Atom):
+        return max(Fraction(0), sum((c * y[k] for k, c in formula.coefficients), Fraction(0)) - formula.bound)
+    gaps = [_gap(part, y) for part in formula.parts]
+    known = [gap for gap in gaps if gap is not None]
+    if isinstance(formula, And):
+        return max(known, default=Fraction(0)) if len(known) == len(gaps) else None
+    return min(known, default=None)
 
 
 def run_network(data: bytes, x: list[float]) -> tuple[list[float], list[float]]:

@@ -91,10 +91,9 @@ def decide(
 
 def _print(question: Question, found: Answer) -> None:
     spec = question.spec
-    boxes = f"{len(question.queries)} box{'' if len(question.queries) == 1 else 'es'}"
     pairs: list[tuple[str, object]] = [
         ("network", question.name + (" (shape computations folded, batch 1)" if question.folded else "")),
-        ("spec", f"{question.spec_name}: {spec.inputs} inputs, {spec.outputs} outputs, {boxes}"), ("evidence", found.text)]
+        ("spec", f"{question.spec_name} (inputs {spec.inputs}, outputs {spec.outputs}, boxes {len(question.queries)})"), ("evidence", found.text)]
     for one in found.witnesses:
         pairs += [("witness", f"X = [{', '.join(one.x_text)}]"), ("outputs", f"Y = {_list_text(one.witness.y)}")]
         if one.runtime is not None:
