@@ -3,6 +3,7 @@
 #   make test    the development install and the test suite
 #   make check   ruff, mypy --strict on the kernel, import contracts, docstrings and house rules
 #   make bench   the benchmarks, ratios against named peers in the same run
+#   make figures the figures of papers and of the README, from bundles proved and checked in the same run
 
 PYTHON ?= $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 VENV   ?= .venv
@@ -15,7 +16,7 @@ export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench clean
+.PHONY: help demo test test-slow check bench figures clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -52,6 +53,10 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
+
+figures: $(VENV)/.base
+	$(BIN)/python -m paper_figs.pendulum_region
+	$(BIN)/python -m paper_figs.published_regions
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import certctl
+from certctl.report.words import obligation_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-output/onnx_policy")
@@ -56,8 +57,8 @@ def main() -> int:
     region = verdict.receipt.region
     level = float(Fraction(region["level"]))
     print(f"region {region['function']} <= {level:g}, area at least {region['volume_lower_bound']:.4g}")
-    for obligation in verdict.receipt.obligations:
-        print(f"  {obligation['id']:<12} {obligation['kind']:<14} {obligation['says']}")
+    for identifier, kind, *_, shown in obligation_rows(verdict.receipt):
+        print(f"  {identifier:<12} {kind:<14} {shown}")
 
     # At start-up of whatever runs the policy: the kernel runs again, and the bytes that it accepted come back, or NotDeployable is raised.
     deployable = certctl.load_deployable(bundle, requirement)

@@ -72,24 +72,25 @@ def basin_edge(ax: Any, view: View, window: tuple[Floats, Floats], *, seconds: f
     Direction: none.  A simulation is an estimate, and a slow trajectory counts as lost.
     """
     ticks = [np.linspace(window[0][k], window[1][k], cells + 1) for k in (0, 1)]
-    known = _reaches(view, _points(ticks), seconds).reshape(cells + 1, cells + 1)
+    known = reaches(view, points(ticks), seconds).reshape(cells + 1, cells + 1)
     if known.all():
         return False
     for _ in range(refinements):
         ticks = [np.linspace(t[0], t[-1], 2 * len(t) - 1) for t in ticks]
         finer = np.repeat(np.repeat(known, 2, axis=0), 2, axis=1)[:-1, :-1]
         unsure = maximum_filter(finer, 5) != minimum_filter(finer, 5)
-        finer[unsure] = _reaches(view, _points(ticks)[unsure.ravel()], seconds)
+        finer[unsure] = reaches(view, points(ticks)[unsure.ravel()], seconds)
         known = finer
     ax.contour(ticks[0], ticks[1], known.astype(float), levels=[0.5], colors=[palette.PURPLE], linewidths=0.8, zorder=3)
     return True
 
 
-def _points(ticks: list[Floats]) -> Floats:
+def points(ticks: list[Floats]) -> Floats:
+    """Points (B, 2) of the grid of two axes, row by row."""
     return np.stack(np.meshgrid(*ticks), axis=-1).reshape(-1, 2)
 
 
-def _reaches(view: View, x: Floats, seconds: float) -> Bools:
+def reaches(view: View, x: Floats, seconds: float) -> Bools:
     """Whether trajectories (Runge-Kutta, fourth order) from ``x`` (B, 2) enter the certified set in time."""
     field, (lo, hi) = view.drawn.loop.field, view.domain
     fastest = float(np.abs(np.linalg.eigvals(jacobian(field, view.equilibrium[None], (hi - lo) / 2))).max())

@@ -59,7 +59,7 @@ def zoom(ax: plt.Axes, view: View, x: np.ndarray, level: float) -> None:
     inset.contour(first, second, values, levels=[level], colors=[palette.BLACK], linestyles="dotted", linewidths=0.9)
     plot.counterexamples(inset, x)
     inset.set(xlim=(first[0], first[-1]), ylim=(second[0], second[-1]), xlabel="", ylabel="", xticks=[], yticks=[])
-    inset.set_title("± 5 mm, 5 mrad", fontsize=6, pad=2)
+    inset.set_title("± 0.005", fontsize=6, pad=2)
     inset.spines[:].set(visible=True, linewidth=0.5, color=palette.GREY)
     ax.indicate_inset_zoom(inset, edgecolor=palette.GREY, linewidth=0.5)
 

@@ -1,0 +1,66 @@
+"""Figures for papers: drawn from bundles of the same run, with their digests inside; the true region is where it is known to be."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from repository import ROOT
+
+from paper_figs import common
+
+FIGURES = {"pendulum_region": 1, "published_regions": 3}
+"""Program and number of bundles that it draws."""
+
+
+def draw(name: str, folder: Path) -> bytes:
+    """Run a program as `make figures` does; returns its PNG."""
+    done = subprocess.run([sys.executable, "-m", f"paper_figs.{name}", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False,
+                          env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"})
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    return (folder / f"{name}.png").read_bytes()
+
+
+def digests(png: bytes) -> list[bytes]:
+    """Digests in the metadata of a PNG, of bundles that the kernel accepted."""
+    return re.findall(rb"bundle sha256:([0-9a-f]{64}); kernel: ACCEPTED", png)
+
+
+def test_every_program_is_listed_here() -> None:
+    assert {path.stem for path in (ROOT / "paper_figs").glob("*.py")} == {*FIGURES, "common"}
+
+
+def test_pendulum_figure_names_its_bundle(tmp_path: Path) -> None:
+    assert len(set(digests(draw("pendulum_region", tmp_path)))) == FIGURES["pendulum_region"]
+
+
+@pytest.mark.slow
+def test_published_figure_names_its_bundles(tmp_path: Path, cases: Path) -> None:
+    assert (cases / "roa").is_dir()
+    assert len(set(digests(draw("published_regions", tmp_path)))) == FIGURES["published_regions"]
+
+
+def test_no_figure_without_a_proof(tmp_path: Path) -> None:
+    """A requirement whose controller is missing is not proved, so there is nothing to draw."""
+    path = tmp_path / "requirement.toml"
+    path.write_text('property = "asymptotic_stability_roa"\nplant = "van_der_pol"\ncontroller = "controller.onnx"\ntime = "continuous"\n'
+                    '[domain]\nlo = ["-1", "-1"]\nhi = ["1", "1"]\n[region]\nlevel = "max"\nmin_volume = "0.1"\n', encoding="utf-8")
+    with pytest.raises(SystemExit, match="a figure shows proved regions only"):
+        common.proved(path)
+
+
+def test_true_region_by_simulation_is_the_known_one(tmp_path: Path) -> None:
+    """Inside the limit cycle of the reversed van der Pol oscillator, whose area is 13.7222, and only there, trajectories converge."""
+    path = tmp_path / "requirement.toml"
+    path.write_text('property = "asymptotic_stability_roa"\nplant = "reversed_van_der_pol"\ntime = "continuous"\n'
+                    '[domain]\nlo = ["-3", "-3"]\nhi = ["3", "3"]\n[region]\nlevel = "max"\nmin_volume = "0.1"\n', encoding="utf-8")
+    view = common.proved(path)
+    ticks = np.linspace(-3, 3, 121)
+    area = common.reaches(view, common.points([ticks, ticks]), 40.0).mean() * 6.05**2
+    assert area == pytest.approx(13.7222, rel=0.01)
