@@ -131,20 +131,18 @@ def _checked(path: Path, given: Path | None, receipt: Receipt, part: Part) -> Re
          "the requirement given is not the one in the bundle; verify again")
     _compare_files(requirement, bundle, given)
     case = _open_case(requirement, bundle, part)
-    _check_claim(case)
-    shown = [_show(case, name, rule) for name, rule in _rules(case).items()]
-    name, level = case.setting.stages[-1]
-    region = bundle.claim["region"]
-    need((region["function"], parse(region["level"], "claim.region.level")) == (name, level), Code.CLAIM_MISMATCH, "claim.region",
-         "the region claimed is not the one that the last stage proves")
+    name, level = _claimed_region(case)
+    shown = [_show(case, identifier, rule) for identifier, rule in _rules(case).items()]
+    proved = (name, level) == case.setting.stages[-1]
+    need(proved, Code.CLAIM_MISMATCH, "claim.region", "the region claimed is not the one that the last stage proves")
     need(requirement.minimum != "L3", Code.EVIDENCE_TOO_LOW, "evidence.minimum",
          "L3 asks for a second checker and a claim on rounded inference; the kernel gives L2")
-    ends = None if case.equilibrium is None else _around(case.equilibrium, Fraction(0))
+    ends = None if case.equilibrium is None else dict(zip(("lo", "hi"), (end.tolist() for end in _around(case.equilibrium)), strict=True))
     receipt = replace(
         receipt, outcome="ACCEPTED", code=None, at=None, message="every obligation of the property is proved", property=requirement.property,
-        level="L2", region={"function": name, "level": str(level), "volume_lower_bound": case.volume},
-        equilibrium=None if ends is None else {"lo": ends[0].tolist(), "hi": ends[1].tolist()}, leaves=sum(o["leaves"] for o in shown),
-        bundle_digest=bundle.digest, controller_sha256=bundle.controller_sha256, obligations=tuple(shown), assumptions=bundle.assumptions)
+        level="L2", region={"function": name, "level": str(level), "volume_lower_bound": case.volume}, equilibrium=ends,
+        leaves=sum(o["leaves"] for o in shown), bundle_digest=bundle.digest, controller_sha256=bundle.controller_sha256,
+        obligations=tuple(shown), assumptions=bundle.assumptions)
     if part != (0, 1):
         return replace(receipt, outcome="DECLINED", code=Code.PART_MISSING.name, at=f"part {part[0]}/{part[1]}", level=None,
                        message="this part holds; join all parts")
@@ -186,7 +184,8 @@ def _open_case(requirement: Requirement, bundle: Bundle, part: Part) -> Case:
         requirement.property, "attraction")))
 
 
-def _check_claim(case: Case) -> None:
+def _claimed_region(case: Case) -> tuple[str, Fraction]:
+    """Function and level of the region claimed, in a claim that answers the requirement."""
     claim, r = case.bundle.claim, case.setting.requirement
     region = take(claim.get("region"), "claim.region", {"function": str, "level": str})
     want = expected_claim(r, case.setting.spec, region)
@@ -197,6 +196,7 @@ def _check_claim(case: Case) -> None:
     need(r.level in (None, level), Code.CLAIM_MISMATCH, "claim.region.level", f"the requirement demands the level {r.level}")
     need(r.level is None or r.lyapunov is None or case.setting.functions[name].network is not None, Code.CLAIM_MISMATCH,
          "claim.region.function", "the level demanded is one of the Lyapunov function that the requirement names")
+    return name, level
 
 
 def _rules(case: Case) -> dict[str, Rule]:
@@ -283,7 +283,7 @@ def _shell(case: Case, name: str) -> tuple[str, int, float | None]:
     stage = make_stage(here, here.functions[proof["function"]], level, frame)
     count, worst = check_shell(stage, goal, proof["tree"], name, case.part)
     if case.equilibrium is not None and frame is None:
-        lo, hi = _around(case.equilibrium, Fraction(0))
+        lo, hi = _around(case.equilibrium)
         need(stage.inside(lo[None], hi[None]).all(), Code.EMPTY_REGION, name,
              "the equilibrium is not inside the level set, so the level claims nothing")
     here.stages.append((proof["function"], level))
@@ -291,7 +291,7 @@ def _shell(case: Case, name: str) -> tuple[str, int, float | None]:
     return proof["kind"], count, -worst
 
 
-def _around(where: Enclosure, more: Fraction) -> tuple[Floats, Floats]:
+def _around(where: Enclosure, more: Fraction = Fraction(0)) -> tuple[Floats, Floats]:
     """The box of an equilibrium, widened and rounded outward."""
     centre, reach = rationals(where.centre), rationals(where.radius) + more
     return outward(list(centre - reach), list(centre + reach))
@@ -321,7 +321,7 @@ def _radius(radius: Fraction, case: Case, name: str) -> tuple[str, int, float | 
         need(inside, Code.RADIUS_TOO_SMALL, name, "the ball demanded is not inside the ellipsoid")
         return proof["kind"], 0, None
     tree = case.proof(name, ("box_tree",), ("tree",))["tree"]
-    (lo, hi), (near, far), limit = _around(where, radius), _around(where, Fraction(0)), up(sqrt_up(radius * radius))
+    (lo, hi), (near, far), limit = _around(where, radius), _around(where), up(sqrt_up(radius * radius))
     inside = all(a <= Fraction(b) and Fraction(c) <= d for a, b, c, d in zip(here.lo, lo.tolist(), hi.tolist(), here.hi, strict=True))
     need(inside, Code.RADIUS_TOO_SMALL, name, "the ball demanded leaves the domain")
 
