@@ -141,8 +141,10 @@ def open_bundle(path: Path) -> Bundle:
     unlisted = sorted(present - {*digests, "certificate.json"})
     need(not unlisted, Code.UNLISTED_FILE, ascii("".join(unlisted[:1])[:130]), "certificate.json does not list this; remove it or write it again")
     files: dict[str, bytes] = {}
+    left = MAX_BYTES
     for name, digest in digests.items():
-        files[name] = read_file(path / name, name, MAX_BYTES - sum(map(len, files.values())))
+        files[name] = read_file(path / name, name, left)
+        left -= len(files[name])
         same = hashlib.sha256(files[name]).hexdigest() == digest
         need(same, Code.DIGEST_MISMATCH, name, "the sha256 differs from the one in certificate.json; restore the file or verify again")
         forbid_pickle(name, files[name] if name.endswith(".onnx") else b"")

@@ -168,8 +168,8 @@ def attribute(proto: dict[str, Any], at: str) -> Any:
          "the attribute is not one number, list of numbers or tensor; text, subgraphs and sparse tensors are not accepted")
     if field == "t":
         return constant(proto["t"], at)
-    if field == "f":
-        return float(_floats(proto.get("f", bytes(4)), "<f4", at)[0])
-    if field == "i":
-        return proto.get("i", 0)
-    return Tensor(1, _floats(b"".join(proto["floats"]), "<f4", at)) if field == "floats" else Tensor(7, np.array(proto["ints"], dtype=np.int64))
+    if field == "floats":
+        return Tensor(1, _floats(b"".join(proto["floats"]), "<f4", at))
+    if field == "ints":
+        return Tensor(7, np.array(proto["ints"], dtype=np.int64))
+    return proto.get("i", 0) if field == "i" else float(_floats(proto.get("f", bytes(4)), "<f4", at)[0])

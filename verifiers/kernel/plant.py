@@ -99,6 +99,10 @@ def _bound(limit: str | None, table: Mapping[str, Interval], at: str) -> Interva
     return (lo, hi) if limit == name else (-hi, -lo)
 
 
+def _bounds(inputs: Sequence[Signal], table: Mapping[str, Interval]) -> tuple[Bounds, ...]:
+    return tuple((_bound(s.lo, table, f"inputs.{s.name}.lo"), _bound(s.hi, table, f"inputs.{s.name}.hi")) for s in inputs)
+
+
 def _step(item: object, at: str, sizes: Mapping[str, int], earlier: int, parameters: Mapping[str, Interval]) -> tuple[Any, ...]:
     op, *args = item if isinstance(item, list) and item and isinstance(item[0], str) else ("",)
     need(len(args) == _ARITY.get(op), Code.BAD_PLANT if op in _ARITY else Code.UNKNOWN_OPERATOR, at,
@@ -136,8 +140,7 @@ def read_plant(data: object) -> PlantSpec:
     need(x and len(set(names)) == len(names) and all(map(_NAME.fullmatch, [d["name"], *names])), Code.BAD_PLANT, "states",
          "no state, a name used twice, or a name that is not a letter and then letters, digits or _ . [ ]")
     table = {row["name"]: _interval(row["value"], f"parameters.{row['name']}") for row in rows["parameters"]}
-    for signal in u:
-        _bound(signal.lo, table, f"inputs.{signal.name}.lo"), _bound(signal.hi, table, f"inputs.{signal.name}.hi")
+    _bounds(u, table)
     state, command = partial(parse_vector, size=len(x)), partial(parse_vector, size=len(u))
     rest = take(d["equilibrium"], "equilibrium", {"x": state, "u": command}, code=Code.BAD_PLANT)
     box = take(d["domain"], "domain", {"lo": state, "hi": state}, code=Code.BAD_PLANT)
@@ -258,13 +261,6 @@ def resolve(spec: PlantSpec, parameters: Mapping[str, Interval]) -> dict[str, In
     return table
 
 
-def _limits(spec: PlantSpec, table: Mapping[str, Interval]) -> tuple[Bounds, ...]:
-    bounds = tuple((_bound(signal.lo, table, signal.name), _bound(signal.hi, table, signal.name)) for signal in spec.inputs)
-    for signal, (lo, hi) in zip(spec.inputs, bounds, strict=True):
-        need(lo is None or hi is None or lo[1] <= hi[0], Code.BAD_PARAMETER, f"inputs.{signal.name}", "the lower limit is above the upper limit")
-    return bounds
-
-
 def _sampling(spec: PlantSpec, time: str, dt: Fraction | None, method: str | None) -> tuple[Any, Any] | None:
     """The step and method of a sampled continuous plant, None where the plant's own x' or next x is the loop."""
     own = spec.time == "discrete"
@@ -317,7 +313,9 @@ def closed_loop(spec: PlantSpec, controller: Graph | None, parameters: Mapping[s
     """
     sampling = _sampling(spec, time, dt, method)
     table = resolve(spec, parameters)
-    limits = _limits(spec, table)
+    limits = _bounds(spec.inputs, table)
+    for signal, (lo, hi) in zip(spec.inputs, limits, strict=True):
+        need(lo is None or hi is None or lo[1] <= hi[0], Code.BAD_PARAMETER, f"inputs.{signal.name}", "the lower limit is above the upper limit")
     n, m = len(spec.states), len(spec.inputs)
     have = ((n,), ()) if controller is None else (controller.input_sizes, tuple(map(controller.output_size, range(len(controller.outputs)))))
     fits = have == ((n,), (m,) if m else ())

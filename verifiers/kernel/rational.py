@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -64,8 +63,3 @@ def sqrt_up(q: Fraction, bits: int = 80) -> Fraction:
     shift = max(0, 2 * bits + q.denominator.bit_length() - q.numerator.bit_length())
     scaled = -((-q.numerator << 2 * shift) // q.denominator)
     return Fraction(math.isqrt(scaled) + 1, 1 << shift)
-
-
-def dot(a: Sequence[Fraction], b: Sequence[Fraction]) -> Fraction:
-    """Exact inner product."""
-    return sum((p * q for p, q in zip(a, b, strict=True)), Fraction(0))
