@@ -1,6 +1,6 @@
 """Certify a controller for a plant of your own: CasADi equations become plant.json, and the proof is bound to exactly that file.
 
-    python examples/own_plant_from_casadi.py [FOLDER]      # default demo-output/own_plant; needs casadi, control and onnx
+    python examples/own_plant_from_casadi.py [FOLDER]      # default demo-output/own_plant; needs casadi, control, onnx: make test installs them
 
 The plant is a steel ball under an electromagnet: unstable, and nonlinear in current and gap.  The controller is a linear-quadratic
 regulator whose current is limited smoothly by a tanh, as a network would limit it.  The friction of the guide is an unknown constant:

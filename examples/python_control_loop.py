@@ -1,6 +1,6 @@
 """Certify a python-control loop whose actuator saturates, and see the same gain fail when it is sampled too slowly.
 
-    python examples/python_control_loop.py [FOLDER]      # default demo-output/python_control; needs casadi, control and onnx
+    python examples/python_control_loop.py [FOLDER]      # default demo-output/python_control; needs casadi, control, onnx: make test installs them
 
 The plant is a geared DC motor on a spring-loaded joint, a ``control.StateSpace``; the controller is the gain of ``control.lqr`` wrapped as
 a static ``control`` system; the voltage is limited to 12 V, inside the proof.  A control engineer learns three things:
