@@ -92,6 +92,13 @@ def linear(gain: list[float]) -> Callable[[], bytes]:
     return lambda: onnx_model(len(gain), [node("MatMul", "x K", "y")], {"K": [[k] for k in gain]})
 
 
+def spike() -> bytes:
+    """A pyramid of height 1 and half-width 2**-10 at x = 0.53, and zero elsewhere."""
+    width, at = 2.0**-10, 0.53
+    return onnx_model(1, [node("MatMul", "x A", "h"), node("Add", "h b", "z"), node("Relu", "z", "r"), node("MatMul", "r c", "y")],
+                      {"A": [[1 / width] * 3], "b": [[1 - at / width, -at / width, -1 - at / width]], "c": [[1.0], [-2.0], [1.0]]})
+
+
 CUBIC = plant([["x", 0], ["pow", 0, 3], ["sub", 1, 0]], [2])  # x' = -x + x**3: attracted for |x| < 1 only
 UNSTABLE_CUBIC = plant([["x", 0], ["pow", 0, 3], ["sub", 0, 1]], [2])  # x' = x - x**3: rests at -1 and 1
 SIGNED = plant([["x", 0], ["p", "p"], ["mul", 0, 1], ["pow", 0, 3], ["sub", 2, 3]], [4])  # x' = p x - x**3
@@ -101,6 +108,10 @@ HALF = plant([["x", 0], ["c", "1/2"], ["mul", 0, 1], ["pow", 0, 3], ["add", 2, 3
 STEP = plant([["x", 0], ["pow", 0, 3], ["sub", 1, 0], ["c", "1/10"], ["mul", 2, 3], ["add", 0, 4]], [5], time="discrete")  # Euler's step of CUBIC
 GAIN = plant([["x", 0], ["p", "p"], ["mul", 0, 1], ["c", "2"], ["sub", 2, 3], ["mul", 0, 4]], [5])  # x' = (p x - 2) x
 PUSHED = plant([["x", 0], ["u", 0], ["add", 0, 1]], [2], inputs=1)  # x' = x + u, |u| <= 1
+SINGULAR = plant([["x", 0], ["pow", 0, 2], ["c", "1"], ["sub", 1, 2], ["div", 0, 3]], [4])  # x' = x / (x**2 - 1): no value at 1, beyond it x grows
+MOVED = plant([["p", "p"], ["x", 0], ["sub", 0, 1]], [2])  # x' = p - x
+FAST = plant([["x", 0], ["c", "-30"], ["mul", 0, 1]], [2])  # x' = -30 x
+STEERED = plant([["x", 0], ["neg", 0], ["u", 0], ["add", 1, 2]], [3], inputs=1)  # x' = -x + u
 REVERSED = plant([["x", 0], ["x", 1], ["neg", 1], ["pow", 0, 2], ["c", "1"], ["sub", 4, 3], ["mul", 5, 1], ["sub", 0, 6]], [2, 7],
     n=2)
 
@@ -158,4 +169,17 @@ CLAIMS = {claim.name: claim for claim in (
     Claim("practical", UNSTABLE_CUBIC, roa('"-3"', '"3"').replace("asymptotic_stability_roa", "practical_stability"),
           '[target]\nlo = ["-3/2"]\nhi = ["3/2"]\n' + level("4"), '[target]\nlo = ["-4/5"]\nhi = ["4/5"]\n' + level("4"),
           "the loop ends at -1 or 1, outside the target", square([[1.0]])),
+    Claim("singular", SINGULAR, roa('"-3/2"', '"3/2"'), level("4/5"), level("6/5"), "x = 1.05 is in the level set and grows", square([[1.0]])),
+    Claim("ring", SIGNED, roa('"-1"', '"1"'), '[parameters]\np = "-1"\n' + level("4/5"), '[parameters]\np = "1/100"\n' + level("4/5"),
+          "the origin repels: the loop ends at -1/10 or 1/10", square([[1.0]])),
+    Claim("moved", MOVED, roa('"-1"', '"1"'), '[parameters]\np = "0"\n' + level("1/2"), '[parameters]\np = ["-1/10", "1/10"]\n' + level("1/2"),
+          "with p = 1/10 the loop rests at 1/10, not within a millionth of 0", square([[1.0]])),
+    Claim("sampled", FAST, "", roa('"-1"', '"1"', "discrete", 'method = "euler"\ndt = "1/50"\n') + level("1/2"),
+          roa('"-1"', '"1"', "discrete", 'method = "euler"\ndt = "1/10"\n') + level("1/2"), "Euler's step is x+ = -2 x", square([[1.0]])),
+    Claim("cycle", REVERSED, roa('"-3", "-3"', '"3", "3"'), contains('"-1/2", "-1/2"', '"1/2", "1/2"'),
+          contains('"-11/5", "-1"', '"11/5", "1"'), "x = (2.2, 1) lies outside the cycle"),
+    Claim("slightly", CUBIC, roa('"-3/2"', '"3/2"'), level("999/1000"), level("10001/10000"), "x = 1 is in the level set and rests there",
+          square([[1.0]])),
+    Claim("spike", STEERED, roa('"-1"', '"1"'), level("1/5"), level("1/2"), "the loop is pushed outward at x = 0.53, and rests just beside it",
+          square([[1.0]]), spike),
 )}
