@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 
-def value(found: Any) -> tuple[Fraction, Fraction]:
-    """A model's value as an interval: a point for a rational, the isolating interval for an algebraic number."""
+def value(found: Any) -> tuple[Fraction, Fraction] | None:
+    """A model's value as an interval: a point for a rational, the isolating interval for an algebraic number, None for what has no digits."""
     if found.isRealValue():
         exact = Fraction(found.getRealValue())
         return exact, exact
@@ -17,7 +17,7 @@ def value(found: Any) -> tuple[Fraction, Fraction]:
         return Fraction(found.getIntegerValue()), Fraction(found.getIntegerValue())
     if found.isRealAlgebraicNumber():
         return Fraction(found.getRealAlgebraicNumberLowerBound().getRealValue()), Fraction(found.getRealAlgebraicNumberUpperBound().getRealValue())
-    raise ValueError(f"the value {found} is no number")
+    return None
 
 
 def main() -> None:
@@ -40,9 +40,12 @@ def main() -> None:
     lines = [f"script {hashlib.sha256(text.encode()).hexdigest()}", verdict]
     if verdict == "sat":
         terms = {str(term): term for term in symbols.getDeclaredTerms()}
-        for i in range(inputs):
-            lo, hi = value(solver.getValue(terms[f"x{i}"]))
-            lines.append(f"x {i} {lo} {hi}")
+        found = [value(solver.getValue(terms[f"x{i}"])) for i in range(inputs)]
+        numbers = [ends for ends in found if ends is not None]
+        if len(numbers) == inputs:
+            lines += [f"x {i} {lo} {hi}" for i, (lo, hi) in enumerate(numbers)]
+        else:
+            lines[1] = "unknown"  # a model that is only known by its properties cannot be replayed
     sys.stdout.write("\n".join([*lines, "end", ""]))
 
 

@@ -32,11 +32,15 @@ from decimal import Decimal
 from fractions import Fraction
 
 from verifiers.kernel.graph import Node, read
-from verifiers.smt.query import And, Atom, Formula, Query
+from verifiers.smt.query import And, Atom, Formula, Query, atoms
 
 DIALECTS = ("standard", "dreal", "cvc5")
 TRANSCENDENTAL = frozenset({"tanh", "sigmoid", "softplus", "sin", "cos", "exp", "log", "atan"})
 DEEPEST = 40
+FLAT = 8
+"""Sums of at most so many terms are merged into the sum around them."""
+COSTLY = 30
+"""For dReal, which branches on every variable, a shared term gets one only where it is transcendental or has so many operations (docs/dreal.md)."""
 ZERO, ONE = Fraction(0), Fraction(1)
 
 
@@ -79,13 +83,18 @@ class Terms:
         data = self.all[k].data
         return data if self.all[k].op == "num" and isinstance(data, Fraction) else None
 
-    def sum(self, pairs: Sequence[tuple[int, Fraction]], constant: Fraction = ZERO) -> int:
-        """``sum c_k t_k + constant``."""
+    def sum(self, pairs: Sequence[tuple[int, Fraction]], constant: Fraction = ZERO, flat: float = FLAT) -> int:
+        """``sum c_k t_k + constant``; inner sums of at most ``flat`` terms are merged."""
         total: dict[int, Fraction] = {}
         for k, c in pairs:
-            known = self.value(k)
+            known, inner = self.value(k), self.all[k]
             if known is not None:
                 constant += c * known
+            elif inner.op == "sum" and len(inner.args) <= flat:
+                coefficients, more = inner.data  # type: ignore[misc]
+                constant += c * more
+                for a, q in zip(inner.args, coefficients, strict=True):
+                    total[a] = total.get(a, ZERO) + c * q
             else:
                 total[k] = total.get(k, ZERO) + c
         kept = tuple((k, c) for k, c in total.items() if c)
@@ -96,18 +105,32 @@ class Terms:
         return self.add("sum", tuple(k for k, _ in kept), (tuple(c for _, c in kept), constant))
 
     def product(self, a: int, b: int) -> int:
-        """``a b``."""
+        """``a b``; coefficients stand in front of a product."""
         for p, q in ((a, b), (b, a)):
             if (known := self.value(p)) is not None:
                 return self.sum([(q, known)])
-        return self.power(a, 2) if a == b else self.add("mul", (min(a, b), max(a, b)))
+        (a, p), (b, q) = self.scaled(a), self.scaled(b)
+        found = self.power(a, 2) if a == b else self.add("mul", (min(a, b), max(a, b)))
+        return self.sum([(found, p * q)])
+
+    def scaled(self, k: int) -> tuple[int, Fraction]:
+        """The term without a rational factor, and the factor."""
+        term = self.all[k]
+        if term.op == "sum" and len(term.args) == 1:
+            (factor,), constant = term.data  # type: ignore[misc]
+            if constant == 0:
+                return term.args[0], factor
+        return k, ONE
 
     def power(self, a: int, k: int) -> int:
         """``a**k``."""
         known = self.value(a)
         if known is not None:
             return self.number(known**k)
-        return self.number(ONE) if k == 0 else a if k == 1 else self.add("pow", (a,), k)
+        if k <= 1:
+            return a if k else self.number(ONE)
+        a, factor = self.scaled(a)
+        return self.sum([(self.add("pow", (a,), k), factor**k)])
 
     def extreme(self, op: str, a: int, b: int) -> int:
         """``min`` or ``max`` of two terms."""
@@ -153,7 +176,8 @@ class Terms:
             return self.product(p, q)
         if op == "div":
             known = self.value(q)
-            return self.sum([(p, 1 / known)]) if known else self.add("div", (p, q))
+            (p, above), (q, below) = self.scaled(p), self.scaled(q) if known is None else (q, ONE)
+            return self.sum([(p, above / known)]) if known else self.sum([(self.add("div", (p, q)), above / below)])
         return self.extreme(op, p, q)
 
     def take(self, node: Node, x: list[int]) -> list[int]:
@@ -202,13 +226,16 @@ class Writer:
         self.undefined: list[str] = []
         self.text: dict[int, str] = {}
         self.constants: dict[Fraction, str] = {}
+        self.sides: dict[Atom, int] = {}
 
     # what is written
 
     def write(self) -> list[str]:
         """Declarations, definitions and assertions, one line each."""
-        atoms = {k for atom in _atoms(self.query.formula) for k, _ in atom.coefficients}
-        wanted = [self.outputs[k] for k in sorted(atoms)]
+        flat = math.inf if self.dialect == "dreal" else FLAT
+        self.sides = {atom: self.terms.sum([(self.outputs[k], c) for k, c in atom.coefficients], -atom.bound, flat)
+                      for atom in atoms(self.query.formula)}
+        wanted = sorted(set(self.sides.values()))
         order, uses = self._reachable(wanted)
         here = {self.terms.all[k].data for k in order if self.terms.all[k].op == "var"}
         for name, (lo, hi) in self.terms.bounds.items():
@@ -235,9 +262,7 @@ class Writer:
 
     def _reachable(self, wanted: Sequence[int]) -> tuple[list[int], dict[int, int]]:
         """The terms needed, arguments first, and how often each is used."""
-        uses = dict.fromkeys(wanted, 0)
-        for k in wanted:
-            uses[k] += 1
+        uses = dict.fromkeys(wanted, 0)  # the formula writes the outermost operation of a side itself
         for k in range(len(self.terms.all) - 1, -1, -1):
             if k in uses:
                 for a in self.terms.all[k].args:
@@ -246,22 +271,19 @@ class Writer:
 
     def _named(self, order: Sequence[int], uses: dict[int, int], wanted: Sequence[int]) -> set[int]:
         """Terms that get a name: shared ones, those whose text would be repeated, those too deep, and for dReal those that it would fold."""
-        dreal, named, depth = self.dialect == "dreal", set(), dict[int, int]()
-        if dreal:
-            named.update(wanted)
+        dreal, named, depth, weight, costly = self.dialect == "dreal", set(), dict[int, int](), dict[int, int](), dict[int, bool]()
+        summed = {a for k in order if dreal and self.terms.all[k].op == "sum" for a in self.terms.all[k].args}
+        repeated = () if dreal else ("min", "max", "abs", "pow", "sqrt")
         for k in order:
             term = self.terms.all[k]
-            for a in term.args:
-                repeated = term.op in ("min", "max", "abs", "pow", "sqrt") and not dreal
-                folded = dreal and term.op in ("sum", "mul", "pow", "div") and self.terms.all[a].op == "sum"
-                partial = term.op in ("div", "log", "sqrt")
-                if uses[a] > 1 or repeated or folded or partial:
-                    named.add(a)
-            depth[k] = 1 + max((0 if a in named else depth[a] for a in term.args), default=0)
-            if depth[k] > DEEPEST:
+            inner = [a for a in term.args if a not in named]
+            depth[k], weight[k] = 1 + max((depth[a] for a in inner), default=0), 1 + sum(weight[a] for a in inner)
+            costly[k] = not dreal or term.op in TRANSCENDENTAL or weight[k] >= COSTLY or any(costly[a] for a in inner)
+            if term.op not in ("num", "var") and ((uses[k] > 1 and costly[k]) or depth[k] > DEEPEST or (k in summed and term.op == "sum")):
                 named.add(k)
-        named.update(k for k in wanted if uses[k] > 1)
-        return {k for k in named if self.terms.all[k].op not in ("num", "var")}
+            if term.op in repeated:
+                named.update(a for a in term.args if self.terms.all[a].op not in ("num", "var"))
+        return named
 
     def _declare(self, name: str, lo: Fraction, hi: Fraction) -> None:
         outward = self.dialect == "dreal"
@@ -350,14 +372,15 @@ class Writer:
         return _join("or", parts) if parts else "false"
 
     def _atom(self, atom: Atom) -> str:
-        left = self._sum([self.text[self.outputs[k]] for k, _ in atom.coefficients], [c for _, c in atom.coefficients], ZERO) \
-            if atom.coefficients else self.number(ZERO)
-        right = decimal_number(ceil_float(atom.bound)) if self.dialect == "dreal" else exact_number(atom.bound)
-        return f"({'<' if atom.strict else '<='} {left} {right})"
-
-
-def _atoms(formula: Formula) -> list[Atom]:
-    return [formula] if isinstance(formula, Atom) else [a for part in formula.parts for a in _atoms(part)]
+        """``sum c_k t_k <= bound`` with the constants of both sides on the right, in one number."""
+        side = self.terms.all[self.sides[atom]]
+        coefficients, constant = (side.data if side.op == "sum" else ((ONE,), ZERO))  # type: ignore[misc]
+        if side.op == "num":
+            args, coefficients, constant = [], (), self.terms.value(self.sides[atom]) or ZERO
+        else:
+            args = [self.text[a] for a in side.args] if side.op == "sum" else [self.text[self.sides[atom]]]
+        right = decimal_number(ceil_float(-constant)) if self.dialect == "dreal" else exact_number(-constant)
+        return f"({'<' if atom.strict else '<='} {self._sum(args, coefficients, ZERO) if args else self.number(ZERO)} {right})"
 
 
 def _join(op: str, parts: Sequence[str]) -> str:
