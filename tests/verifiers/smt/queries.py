@@ -1,0 +1,317 @@
+r"""Queries whose answer is known by construction: for the conformance suite of the deciders, and for benchmarks.
+
+How each truth is known stands at its maker: a maximum over a ball or of a monotone or convex network, an identity, or a state that satisfies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+
+from verifiers.kernel.exact import evaluate_exact
+from verifiers.kernel.graph import Affine, Builder, Graph, affine_from_rational
+from verifiers.load.floats import evaluate
+from verifiers.smt.query import And, Formula, Or, Query, at_least, at_most
+
+F = Fraction
+MARGIN = F(1, 100)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A query with its truth (``sat`` or ``unsat``), kind, number of neurons, and whether only irrational states satisfy it."""
+
+    name: str
+    kind: str
+    query: Query
+    truth: str
+    neurons: int = 0
+    irrational: bool = False
+
+    @property
+    def is_algebraic(self) -> bool:
+        """Whether z3 and cvc5 have to decide it."""
+        return self.kind in ("polynomial", "piecewise linear") and not self.irrational
+
+
+def row(b: Builder, x: int, weights: Sequence[Fraction | int], constant: Fraction | int = 0) -> int:
+    """One linear form of a node."""
+    return b.affine(x, affine_from_rational([[F(w) for w in weights]], [F(constant)]))
+
+
+def square_box(graph: Graph, radius: Fraction | int, formula: Formula) -> Query:
+    """The query over the box [-radius, radius]^n."""
+    n = graph.input_sizes[0]
+    return Query(graph, (F(-radius),) * n, (F(radius),) * n, formula)
+
+
+# polynomials
+
+
+def ball(n: int, slack: Fraction) -> Query:
+    """|x|^2 <= 1 and sum x_i >= sqrt(n) + slack: unsat for slack > 0; sat for slack < 0 (then at x_i = 1/sqrt(n))."""
+    b = Builder()
+    x = b.input(n)
+    g = b.build([b.concat([row(b, b.unary("pow", x, 2), [1] * n), row(b, x, [1] * n)])])
+    root = F(int(np.floor(np.sqrt(n) * 10**9)) + (slack > 0), 10**9)
+    return square_box(g, 2, And((at_most(0, F(1)), at_least(1, root + slack))))
+
+
+def motzkin(bound: Fraction) -> Query:
+    """x^4 y^2 + x^2 y^4 - 3 x^2 y^2 + 1 <= bound: the polynomial is at least 0, and 0 at (1, 1)."""
+    b = Builder()
+    x = b.unary("pow", b.input(2), 2)
+    p, q = b.take(x, (0,)), b.take(x, (1,))
+    pq = b.binary("mul", p, q)
+    g = b.build([row(b, b.concat([b.binary("mul", pq, p), b.binary("mul", pq, q), pq]), [1, 1, -3], 1)])
+    return square_box(g, 2, at_most(0, bound))
+
+
+def van_der_pol(pairs: int, level: Fraction, coupling: Fraction = F(1, 20)) -> Query:
+    r"""Coupled reversed van der Pol oscillators: V <= level, |x|^2 >= 1/100 and V' >= 0, with V = sum of 3/2 x^2 - x y + y^2.
+
+    For one pair V' = -|x|^2 + (2 y - x) x^2 y, and |(2 y - x) x^2 y| <= 2.24 * 0.385 r^4 < r^2 for r^2 <= 1.15; V <= 3/4 gives r^2 <= 1.09: unsat.
+    At level 4 the state (3/2, 3/2) has V = 27/8 and V' = -9/2 + 81/16 > 0: sat.
+    """
+    b = Builder()
+    x = b.input(2 * pairs)
+    p, q = b.take(x, range(0, 2 * pairs, 2)), b.take(x, range(1, 2 * pairs, 2))
+    pp, pq, qq = b.unary("pow", p, 2), b.binary("mul", p, q), b.unary("pow", q, 2)
+    ones = [1] * pairs
+    v = row(b, b.concat([pp, pq, qq]), [F(3, 2)] * pairs + [-1] * pairs + ones)
+    # each oscillator is driven by its neighbours' first states
+    pull = b.affine(p, affine_from_rational([[coupling if abs(i - j) == 1 else F(0) for j in range(pairs)] for i in range(pairs)], [F(0)] * pairs))
+    field_q = b.binary("add", b.binary("add", b.binary("sub", p, q), b.binary("mul", pp, q)), pull)
+    slope_p = b.affine(b.concat([p, q]), affine_from_rational(
+        [[F(3) * (i == j) for j in range(pairs)] + [F(-1) * (i == j) for j in range(pairs)] for i in range(pairs)], [F(0)] * pairs))
+    slope_q = b.affine(b.concat([p, q]), affine_from_rational(
+        [[F(-1) * (i == j) for j in range(pairs)] + [F(2) * (i == j) for j in range(pairs)] for i in range(pairs)], [F(0)] * pairs))
+    d = row(b, b.concat([b.binary("mul", slope_p, b.unary("neg", q)), b.binary("mul", slope_q, field_q)]), ones * 2)
+    g = b.build([b.concat([v, d, row(b, b.concat([pp, qq]), ones * 2)])])
+    return square_box(g, 3, And((at_most(0, level), at_least(1, F(0)), at_least(2, F(1, 100)))))
+
+
+def witch(bound: Fraction) -> Query:
+    """x / (1 + x^2) >= bound: the maximum is 1/2, at x = 1."""
+    b = Builder()
+    x = b.input(1)
+    g = b.build([b.binary("div", x, row(b, b.unary("pow", x, 2), [1], 1))])
+    return square_box(g, 5, at_least(0, bound))
+
+
+def cubic_map(radius: Fraction) -> Query:
+    """x+ = x/2 + x^3/4 with V = x^2: (x+)^2 >= x^2 and x^2 >= 1/100; |x+| < |x| exactly for x^2 < 2."""
+    b = Builder()
+    x = b.input(1)
+    after = row(b, b.concat([x, b.unary("pow", x, 3)]), [F(1, 2), F(1, 4)])
+    square = b.unary("pow", x, 2)
+    g = b.build([b.concat([b.binary("sub", b.unary("pow", after, 2), square), square])])
+    return square_box(g, radius, And((at_least(0, F(0)), at_least(1, F(1, 100)))))
+
+
+def root_of_two() -> Query:
+    """x^2 = 2: satisfied by irrational states only."""
+    b = Builder()
+    g = b.build([b.unary("pow", b.input(1), 2)])
+    return square_box(g, 2, And((at_most(0, F(2)), at_least(0, F(2)))))
+
+
+def cone(bound: Fraction) -> Query:
+    """sqrt(x^2 + y^2 + 1/4) <= bound: the minimum is 1/2, at 0."""
+    b = Builder()
+    g = b.build([b.unary("sqrt", row(b, b.unary("pow", b.input(2), 2), [1, 1], F(1, 4)))])
+    return square_box(g, 1, at_most(0, bound))
+
+
+def annuli(outer: Fraction) -> Query:
+    """In one of two discs about (-1, 0) and (1, 0) of radius 1/2, and at least ``outer`` from 0: the farthest point is at 3/2."""
+    b = Builder()
+    x = b.input(2)
+    discs = [row(b, b.unary("pow", b.affine(x, affine_from_rational([[F(1), F(0)], [F(0), F(1)]], [F(c), F(0)])), 2), [1, 1]) for c in (1, -1)]
+    g = b.build([b.concat([*discs, row(b, b.unary("pow", x, 2), [1, 1])])])
+    return square_box(g, 2, And((Or((at_most(0, F(1, 4)), at_most(1, F(1, 4)))), at_least(2, outer * outer))))
+
+
+# networks
+
+
+def network(seed: int, sizes: Sequence[int], op: str, *, positive: str = "none") -> Graph:
+    """A network with weights in eighths; ``positive``: ``none``, ``later`` (all layers but the first: convex for relu) or ``all`` (monotone)."""
+    rng, b = np.random.default_rng(seed), Builder()
+    x = b.input(sizes[0])
+    for k, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        weight, bias = rng.integers(-8, 9, (m, n)) / 8.0, rng.integers(-8, 9, m) / 8.0
+        if positive == "all" or (positive == "later" and k > 0):
+            weight = np.abs(weight)
+        x = b.affine(x, Affine(weight / max(1.0, n / 4), bias))
+        if k < len(sizes) - 2:
+            x = b.unary(op, x)
+    return b.build([x])
+
+
+def convex_relu(seed: int, sizes: Sequence[int], slack: Fraction) -> Query:
+    """Output of a convex network on [-1, 1]^n >= its maximum, which a corner attains, + slack."""
+    g = network(seed, sizes, "relu", positive="later")
+    top = max(evaluate_exact(g, [F(v) for v in corner])[0] for corner in product((-1, 1), repeat=sizes[0]))
+    return square_box(g, 1, at_least(0, top + slack))
+
+
+def monotone(seed: int, sizes: Sequence[int], op: str, slack: Fraction) -> Query:
+    """Output of a monotone network on [-1, 1]^n >= its value at the upper corner, + slack (far above rounding errors)."""
+    g = network(seed, sizes, op, positive="all")
+    return square_box(g, 1, at_least(0, F(float(evaluate(g, np.ones((1, sizes[0])))[0, 0])) + slack))
+
+
+def twins(seed: int, inputs: int, hidden: int, op: str, gap: Fraction) -> Query:
+    """A one-layer network minus the same network with permuted units: identically 0."""
+    rng, b = np.random.default_rng(seed), Builder()
+    w, c, v = rng.integers(-8, 9, (hidden, inputs)) / 8.0, rng.integers(-8, 9, hidden) / 8.0, rng.integers(-8, 9, (1, hidden)) / 8.0
+    order = rng.permutation(hidden)
+    x = b.input(inputs)
+    one = b.affine(b.unary(op, b.affine(x, Affine(w, c))), Affine(v, np.zeros(1)))
+    two = b.affine(b.unary(op, b.affine(x, Affine(w[order], c[order]))), Affine(v[:, order], np.zeros(1)))
+    return square_box(b.build([b.binary("sub", one, two)]), 1, Or((at_least(0, gap), at_most(0, -gap))))
+
+
+def one_norm(n: int, bound: Fraction) -> Query:
+    """|x_1| + ... + |x_n| >= bound on [-1, 1]^n: the maximum is n."""
+    b = Builder()
+    g = b.build([row(b, b.unary("abs", b.input(n)), [1] * n)])
+    return square_box(g, 1, at_least(0, bound))
+
+
+def saturated(bound: Fraction) -> Query:
+    """A saturated command clip(-3 x - 2 y, -1, 1) >= bound: the maximum is 1."""
+    b = Builder()
+    g = b.build([b.clip(row(b, b.input(2), [-3, -2]), [F(-1)], [F(1)])])
+    return square_box(g, 1, at_least(0, bound))
+
+
+def leaky(bound: Fraction) -> Query:
+    """leaky_relu(x) with slope 1/10 <= bound on [-1, 1]: the minimum is -1/10."""
+    b = Builder()
+    g = b.build([b.unary("leaky_relu", b.input(1), F(1, 10))])
+    return square_box(g, 1, at_most(0, bound))
+
+
+def lyapunov_tanh(hidden: Sequence[int], sat: bool) -> Query:
+    r"""x' = -x in the plane with V = |x|^2 + N(x), N a small tanh network: |x| >= 1/10 and V' >= 0.
+
+    V' = -2 |x|^2 - grad N . x; the last layer is scaled so that |grad N| <= 1/10, hence V' <= -2 r^2 + r/10 < 0 for r >= 1/10: unsat.
+    ``sat`` asks for V' >= -2 r^2 - 1/5 instead, which holds everywhere with r <= 2.
+    """
+    from verifiers.load.derivative import lie_derivative
+
+    g = network(7, [2, *hidden, 1], "tanh")
+    bound = 1.0
+    for node in g.nodes:
+        if node.op == "affine":
+            bound *= float(np.linalg.norm(node.data.weight, 2))
+    b = Builder()
+    x = b.input(2)
+    scale = F(1, 10 * int(np.ceil(bound)))
+    v = b.build([row(b, b.concat([b.unary("pow", x, 2), b.inline(g, [x])[0]]), [1, 1, scale])])
+    f = Builder()
+    field = f.build([f.unary("neg", f.input(2))])
+    b = Builder()
+    x = b.input(2)
+    square = row(b, b.unary("pow", x, 2), [1, 1])
+    d = b.inline(lie_derivative(v, field), [x])[0]
+    out = b.build([b.concat([d, square, row(b, b.concat([d, square]), [1, 2])])])
+    return square_box(out, 1, And((at_least(1, F(1, 100)), at_least(2, F(-1, 5)) if sat else at_least(0, F(0)))))
+
+
+# elementary functions
+
+
+def single(op: str, radius: tuple[Fraction, Fraction], formula: Formula, terms: Sequence[Fraction | int] = (1, 0), constant: Fraction | int = 0) -> Query:
+    """terms[0] op(x) + terms[1] x + constant over an interval."""
+    b = Builder()
+    x = b.input(1)
+    g = b.build([row(b, b.concat([b.unary(op, x), x]), terms, constant)])
+    return Query(g, (F(radius[0]),), (F(radius[1]),), formula)
+
+
+def pythagoras(n: int, bound: Fraction) -> Query:
+    """sum of sin(x_i)^2 + cos(x_i)^2 >= n + bound: the sum is n."""
+    b = Builder()
+    x = b.input(n)
+    g = b.build([row(b, b.concat([b.unary("pow", b.unary(op, x), 2) for op in ("sin", "cos")]), [1] * (2 * n), -n)])
+    return square_box(g, 4, at_least(0, bound))
+
+
+def sines(n: int, bound: Fraction) -> Query:
+    """sum of sin(x_i) >= n + bound on [-4, 4]^n: the maximum is n, at pi/2."""
+    b = Builder()
+    g = b.build([row(b, b.unary("sin", b.input(n)), [1] * n, -n)])
+    return square_box(g, 4, at_least(0, bound))
+
+
+def pendulum(gain: Fraction) -> Query:
+    r"""x' = y, y' = sin x - gain x - 2 y with E = 2 x^2 + 2 x y + y^2: E' >= 0 and r^2 >= 1/100 for |x|, |y| <= 1.
+
+    E' = (4 x + 2 y) y + (2 x + 2 y)(sin x - gain x - 2 y) = -2 y^2 + (4 - 2 gain - 4) x y + 2 (x + y) sin x - 2 gain x^2.  With gain = 3 and
+    sin x = s x, 0.84 <= s <= 1: E' = -2 y^2 + (2 s - 6) x y + (2 s - 6) x^2, a form with matrix [[-k, -k/2], [-k/2, -2]], k = 6 - 2 s in [4, 4.32]:
+    determinant 2 k - k^2 / 4 > 0, negative definite: unsat.  With gain = 0 the state (1/2, 0) has E' = sin(1/2) > 0: sat.
+    """
+    b = Builder()
+    z = b.input(2)
+    x, y = b.take(z, (0,)), b.take(z, (1,))
+    field_y = row(b, b.concat([b.unary("sin", x), x, y]), [1, -gain, -2])
+    d = b.binary("add", b.binary("mul", row(b, z, [4, 2]), y), b.binary("mul", row(b, z, [2, 2]), field_y))
+    g = b.build([b.concat([d, row(b, b.unary("pow", z, 2), [1, 1])])])
+    return square_box(g, 1, And((at_least(0, F(0)), at_least(1, F(1, 100)))))
+
+
+def two_names(op: str, gap: Fraction) -> Query:
+    """One function by two names: 2 sigmoid(2 x) - 1 = tanh(x); softplus(x) - softplus(-x) = x."""
+    b = Builder()
+    x = b.input(1)
+    if op == "tanh":
+        out = row(b, b.concat([b.unary("sigmoid", row(b, x, [2])), b.unary("tanh", x)]), [2, -1], -1)
+    else:
+        out = row(b, b.concat([b.unary("softplus", x), b.unary("softplus", b.unary("neg", x)), x]), [1, -1, -1])
+    return square_box(b.build([out]), 3, at_least(0, gap))
+
+
+def cases() -> list[Case]:
+    """All cases, easy ones of each kind; coupled oscillators in higher dimensions are for benchmarks (:func:`van_der_pol`)."""
+    def pair(name: str, kind: str, unsat: Query, sat: Query, neurons: int = 0) -> list[Case]:
+        return [Case(f"{name}, unsat", kind, unsat, "unsat", neurons), Case(f"{name}, sat", kind, sat, "sat", neurons)]
+
+    m, poly, linear, trig, tanh = MARGIN, "polynomial", "piecewise linear", "trigonometric", "tanh"
+    found = [
+        *pair("ball 2-D", poly, ball(2, m), ball(2, -m)), *pair("ball 3-D", poly, ball(3, m), ball(3, -m)),
+        *pair("ball 6-D", poly, ball(6, F(1, 10)), ball(6, F(-1, 2))),
+        *pair("Motzkin", poly, motzkin(-m), motzkin(m)), *pair("van der Pol 2-D", poly, van_der_pol(1, F(3, 4)), van_der_pol(1, F(4))),
+        *pair("quotient", poly, witch(F(51, 100)), witch(F(49, 100))), *pair("cubic map", poly, cubic_map(F(7, 5)), cubic_map(F(2))),
+        *pair("root", poly, cone(F(49, 100)), cone(F(51, 100))), *pair("two discs", poly, annuli(F(151, 100)), annuli(F(149, 100))),
+        Case("square root of two", poly, root_of_two(), "sat", irrational=True),
+        *pair("convex relu 2-8-1", linear, convex_relu(1, (2, 8, 1), m), convex_relu(1, (2, 8, 1), -m), 8),
+        *pair("convex relu 3-6-6-1", linear, convex_relu(2, (3, 6, 6, 1), m), convex_relu(2, (3, 6, 6, 1), -m), 12),
+        *pair("convex relu 6-8-1", linear, convex_relu(3, (6, 8, 1), m), convex_relu(3, (6, 8, 1), -m), 8),
+        *pair("monotone relu 4-8-8-1", linear, monotone(4, (4, 8, 8, 1), "relu", m), monotone(4, (4, 8, 8, 1), "relu", -m), 16),
+        Case("twin relu 2-6-1, unsat", linear, twins(5, 2, 6, "relu", F(1, 1000)), "unsat", 12),
+        *pair("1-norm 5-D", linear, one_norm(5, 5 + m), one_norm(5, 5 - m)), *pair("saturation", linear, saturated(1 + m), saturated(1 - m)),
+        *pair("leaky", linear, leaky(-F(11, 100)), leaky(-F(9, 100))),
+        *pair("sin^2 + cos^2", trig, pythagoras(1, m), pythagoras(1, -m)), *pair("sines 3-D", trig, sines(3, m), sines(3, -m)),
+        *pair("pendulum", trig, pendulum(F(3)), pendulum(F(0))),
+        *pair("sin x against x", trig, single("sin", (F(0), F(3)), at_least(0, m), (1, -1)), single("sin", (F(0), F(3)), at_most(0, -m), (1, -1))),
+        *pair("arctan", trig, single("atan", (F(-2), F(2)), at_least(0, F(6, 5))), single("atan", (F(-2), F(2)), at_least(0, F(11, 10)))),
+        *pair("exp above its tangent", trig, single("exp", (F(-2), F(2)), at_most(0, -m), (1, -1), -1),
+              single("exp", (F(-2), F(2)), at_most(0, m), (1, -1), -1)),
+        *pair("log below its tangent", trig, single("log", (F(1, 10), F(5)), at_least(0, m), (1, -1), 1),
+              single("log", (F(1, 10), F(5)), at_least(0, -m), (1, -1), 1)),
+        *pair("tanh below 1", tanh, single("tanh", (F(-5), F(5)), at_least(0, F(1001, 1000))), single("tanh", (F(-5), F(5)), at_least(0, F(999, 1000)))),
+        *pair("monotone tanh 2-6-1", tanh, monotone(6, (2, 6, 1), "tanh", m), monotone(6, (2, 6, 1), "tanh", -m), 6),
+        *pair("monotone tanh 3-8-8-1", tanh, monotone(7, (3, 8, 8, 1), "tanh", m), monotone(7, (3, 8, 8, 1), "tanh", -m), 16),
+        *pair("monotone tanh 6-8-1", tanh, monotone(8, (6, 8, 1), "tanh", m), monotone(8, (6, 8, 1), "tanh", -m), 8),
+        *pair("tanh Lyapunov 2-6-1", tanh, lyapunov_tanh((6,), False), lyapunov_tanh((6,), True), 6),
+        Case("tanh by sigmoid, unsat", tanh, two_names("tanh", F(1, 1000)), "unsat"),
+        Case("softplus identity, unsat", tanh, two_names("softplus", F(1, 1000)), "unsat"),
+    ]
+    return found
