@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from certctl import __version__
-from certctl.cli import decide, proving, reading
+from certctl.cli import decide, export, proving, reading
 from certctl.cli.exit_codes import ExitCode, table
 from certctl.cli.output import UsageError, say
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 proving.register(app)
 decide.register(app)
 reading.register(app)
+export.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -111,7 +111,11 @@ def obligations_as_queries(bundle: Path, requirement: Path | None = None) -> lis
     Refusal
         When the bundle cannot be read or its certificate names what is not there.
     """
-    claim = open_claim(bundle, requirement)
+    return queries_of(open_claim(bundle, requirement))
+
+
+def queries_of(claim: Claim) -> list[Named]:
+    """The queries of an opened claim; see :func:`obligations_as_queries`."""
     found: list[Named] = []
     inner: list[Region] = []
     shells = sorted((name for name in claim.bundle.obligations if name.startswith("shell-")), key=lambda name: (len(name), name))
