@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -73,12 +74,35 @@ def run(command: Sequence[str], given: str = "", seconds: float = 60.0, memory: 
             return Ran("absent", "", f"{command[0]} cannot be started: {error.strerror}")
         try:
             _limit(process.pid, seconds, memory, output)
-            code: int | None = process.wait(timeout=max(seconds, 0.0))
-        except subprocess.TimeoutExpired:
-            code = None
+            ended = _wait(process, time.monotonic() + seconds, (out, err), output)
         finally:
             _kill(process, token)
-        return _ended(code, _read(out, output), _read(err, 1 << 16), seconds)
+        return _ended(ended, _read(out, output), _read(err, 1 << 16), seconds)
+
+
+def _wait(process: subprocess.Popen[bytes], deadline: float, files: Sequence[IO[bytes]], output: int) -> int | str:
+    """The exit code, or ``timeout``, or ``flood`` when a file has reached its limit (what a system does there differs)."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        handle = -1
+    try:
+        while True:
+            left = deadline - time.monotonic()
+            if handle >= 0:
+                select.select([handle], [], [], min(max(left, 0.0), 0.1))
+            else:
+                time.sleep(min(max(left, 0.0), 0.01))
+            code = process.poll()
+            if max(os.fstat(file.fileno()).st_size for file in files) >= output:
+                return "flood"
+            if code is not None:
+                return code
+            if left <= 0:
+                return "timeout"
+    finally:
+        if handle >= 0:
+            os.close(handle)
 
 
 def _limit(pid: int, seconds: float, memory: int, output: int) -> None:
@@ -123,9 +147,9 @@ def _read(file: IO[bytes], most: int) -> str:
     return file.read(most).decode("utf-8", "replace")
 
 
-def _ended(code: int | None, text: str, complaint: str, seconds: float) -> Ran:
-    if code is None:
-        return Ran("timeout", text, f"no answer within {seconds:.3g} s")
+def _ended(code: int | str, text: str, complaint: str, seconds: float) -> Ran:
+    if isinstance(code, str):
+        return Ran("timeout", text, f"no answer within {seconds:.3g} s") if code == "timeout" else Ran("crash", text, "the solver printed too much")
     if code == 0:
         return Ran("ok", text, "exit code 0")
     last = (complaint.strip().splitlines() or ["no message"])[-1][:200]

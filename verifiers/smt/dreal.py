@@ -25,7 +25,7 @@ PRECISION = 1e-6
 NEEDS = ("its wheel 4.21.6.2 (Python up to 3.11) needs system libraries that pip cannot deliver, IBEX 2.7.4 (dReal's fork), Clp, NLopt "
          f"and LAPACK; or put the program dreal on PATH or its path into {COMMAND} (docs/dreal.md)")
 _DELTA = re.compile(r"delta-sat( with delta = \S+)?")
-_VALUE = re.compile(r"(\w+) : (?:\[\s*(\S+?)\s*,\s*(\S+?)\s*\]|(\S+))")
+_VALUE = re.compile(r"(\w+) : (?:\[([^\]]*)\]|<([^>]*)>|(\S+))")
 _LOADS_S = 60.0
 
 
@@ -104,9 +104,9 @@ def read_program(ran: Ran, inputs: int) -> Answer:
         match = _VALUE.fullmatch(line.strip())
         if match is None:
             return garbage(ran.text)
-        name, low, high, point = match.groups()
+        name, words = match.group(1), [word.strip() for word in "".join(part or "" for part in match.groups()[1:]).split(",")]
         try:
-            lo, hi = Fraction(point or low), Fraction(point or high)
+            lo, hi = Fraction(words[0]), Fraction(words[-1])
         except (ValueError, ZeroDivisionError):
             if name.startswith("x"):
                 return garbage(ran.text)  # ENTIRE or an infinite end: fine for an auxiliary variable, no state for an input

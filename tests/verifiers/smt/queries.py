@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from verifiers.load.floats import evaluate
 from verifiers.smt.query import And, Formula, Or, Query, at_least, at_most
 
 F = Fraction
-MARGIN = F(1, 100)
+MARGIN, COUPLING = F(1, 100), F(1, 20)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def motzkin(bound: Fraction) -> Query:
     return square_box(g, 2, at_most(0, bound))
 
 
-def van_der_pol(pairs: int, level: Fraction, coupling: Fraction = F(1, 20)) -> Query:
+def van_der_pol(pairs: int, level: Fraction, coupling: Fraction = COUPLING) -> Query:
     r"""Coupled reversed van der Pol oscillators: V <= level, |x|^2 >= 1/100 and V' >= 0, with V = sum of 3/2 x^2 - x y + y^2.
 
     For one pair V' = -|x|^2 + (2 y - x) x^2 y, and |(2 y - x) x^2 y| <= 2.24 * 0.385 r^4 < r^2 for r^2 <= 1.15; V <= 3/4 gives r^2 <= 1.09: unsat.
@@ -143,7 +143,7 @@ def network(seed: int, sizes: Sequence[int], op: str, *, positive: str = "none")
     """A network with weights in eighths; ``positive``: ``none``, ``later`` (all layers but the first: convex for relu) or ``all`` (monotone)."""
     rng, b = np.random.default_rng(seed), Builder()
     x = b.input(sizes[0])
-    for k, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for k, (n, m) in enumerate(pairwise(sizes)):
         weight, bias = rng.integers(-8, 9, (m, n)) / 8.0, rng.integers(-8, 9, m) / 8.0
         if positive == "all" or (positive == "later" and k > 0):
             weight = np.abs(weight)
@@ -228,7 +228,7 @@ def lyapunov_tanh(hidden: Sequence[int], sat: bool) -> Query:
 # elementary functions
 
 
-def single(op: str, radius: tuple[Fraction, Fraction], formula: Formula, terms: Sequence[Fraction | int] = (1, 0), constant: Fraction | int = 0) -> Query:
+def single(op: str, radius: tuple[Fraction, Fraction], formula: Formula, terms: Sequence[int] = (1, 0), constant: int = 0) -> Query:
     """terms[0] op(x) + terms[1] x + constant over an interval."""
     b = Builder()
     x = b.input(1)
@@ -306,7 +306,8 @@ def cases() -> list[Case]:
               single("exp", (F(-2), F(2)), at_most(0, m), (1, -1), -1)),
         *pair("log below its tangent", trig, single("log", (F(1, 10), F(5)), at_least(0, m), (1, -1), 1),
               single("log", (F(1, 10), F(5)), at_least(0, -m), (1, -1), 1)),
-        *pair("tanh below 1", tanh, single("tanh", (F(-5), F(5)), at_least(0, F(1001, 1000))), single("tanh", (F(-5), F(5)), at_least(0, F(999, 1000)))),
+        *pair("tanh below 1", tanh, single("tanh", (F(-5), F(5)), at_least(0, F(1001, 1000))),
+              single("tanh", (F(-5), F(5)), at_least(0, F(999, 1000)))),
         *pair("monotone tanh 2-6-1", tanh, monotone(6, (2, 6, 1), "tanh", m), monotone(6, (2, 6, 1), "tanh", -m), 6),
         *pair("monotone tanh 3-8-8-1", tanh, monotone(7, (3, 8, 8, 1), "tanh", m), monotone(7, (3, 8, 8, 1), "tanh", -m), 16),
         *pair("monotone tanh 6-8-1", tanh, monotone(8, (6, 8, 1), "tanh", m), monotone(8, (6, 8, 1), "tanh", -m), 8),
