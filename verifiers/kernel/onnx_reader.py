@@ -78,7 +78,8 @@ class _Operators:
     def run(self, proto: dict[str, Any]) -> None:
         """Apply one node to the values defined so far and define its outputs."""
         op, place, names = proto.get("op_type", ""), self.builder.place, proto["input"]
-        self.need(op in OPERATORS and proto.get("domain", "") in ("", "ai.onnx"), f"no operator of {', '.join(OPERATORS)}", Code.UNKNOWN_OPERATOR)
+        allowed = op in OPERATORS and proto.get("domain", "") in ("", "ai.onnx")
+        self.need(allowed, f"the operator is not on the allow-list; rewrite the layer with {', '.join(OPERATORS)}", Code.UNKNOWN_OPERATOR)
         self.need(all(name in self.values for name in names if name), "an input is not defined before it is used; export anew", Code.BAD_ONNX)
         inputs = [self.values[name] if name else None for name in names]
         attributes = {a.get("name", ""): attribute(a, f"{place}, attribute {a.get('name', '')[:60]!r}") for a in proto["attribute"]}

@@ -134,12 +134,16 @@ def test_wrong_inputs_and_attributes(bad):
     ([node("Reshape", ["x", "keep"], ["y"], allowzero=1)], Code.BAD_SHAPE),
     ([node("MatMul", ["x", "double"], ["y"])], Code.BAD_SHAPE),
     ([node("Mul", ["double", "x"], ["y"])], Code.BAD_ONNX),
+    ([node("Flatten", ["x"], ["z"], axis=3), node("Reshape", ["z", "keep"], ["y"])], Code.BAD_SHAPE),
+    ([node("Flatten", ["x"], ["z"], axis=-3), node("Reshape", ["z", "keep"], ["y"])], Code.BAD_SHAPE),
+    ([node("Unsqueeze", ["x", "zero"], ["z"]), node("Gemm", ["z", "eye"], ["v"]), node("Squeeze", ["v", "zero"], ["y"])], Code.BAD_SHAPE),
+    ([node("Reshape", ["x", "nine"], ["z"]), node("Reshape", ["z", "pair_of_three"], ["y"])], Code.BAD_SHAPE),
 ])
 def test_forms_that_have_no_exact_or_static_meaning(nodes, code):
     integers = {"three": [3], "zero": [0], "seven": range(7), "far": [-5], "pair": [1, 1], "zeros": [0, 0], "threes": [3, 3], "none": [],
                 "triple": [1, 1, 1], "mixed": [4, -1], "minus_two": [-2], "table": [[1, 3]], "keep": [0, -1], "large": [2**40], "most": [2**31 - 1],
-                "minus_int": [-1]}
-    tensors = [floats("half", 0.5), floats("many", [1.0, 2.5, 3.0]), floats("minus", -1.0), floats("scalar", 1.0),
+                "minus_int": [-1], "nine": [1] * 8 + [3], "pair_of_three": [1, 3]}
+    tensors = [floats("half", 0.5), floats("many", [1.0, 2.5, 3.0]), floats("minus", -1.0), floats("scalar", 1.0), floats("eye", np.eye(3)),
                floats("double", np.eye(3), "float64"), *(ints(name, values) for name, values in integers.items())]
     refused(model(nodes, tensors, out=["N", 3]), code)
 
@@ -197,6 +201,11 @@ def test_an_initializer_with_the_input_s_name():
 def test_an_initializer_given_twice():
     tensors = [floats("w", np.eye(3)), floats("w", -np.eye(3))]
     refused(model([node("MatMul", ["x", "w"], ["y"])], tensors, out=["N", 3]), Code.BAD_ONNX)
+
+
+@pytest.mark.parametrize("op", ["ReduceSum", "Squeeze", "Unsqueeze", "Split"])
+def test_a_list_as_an_input_before_it_was_one(op):
+    refused(model([node(op, ["x", "one"], ["y"])], [ints("one", [1])], ["N", 3], out=["N", 3], opset=11), Code.BAD_ONNX)
 
 
 @pytest.mark.parametrize("opset", [0, 1, 6, 7, 9, 10, 26, 2**40, -1])

@@ -217,6 +217,7 @@ def test_fields_of_the_model_that_are_unknown_or_twice(extra):
 @pytest.mark.threat("T15")
 @pytest.mark.parametrize("body", [
     graph(extra=field(2, "g")), graph(extra=field(15, b"")), graph(extra=field(14, b"")), graph(extra=field(3, "a")), graph(extra=field(99, 1)),
+    graph(nodes=(NODES[0] + field(3, "a\x1b[2J"), NODES[1])), graph(nodes=(NODES[0] + field(3, b"\xff"), NODES[1])),
     graph(nodes=(NODES[0] + field(4, "Relu"), NODES[1])), graph(nodes=(NODES[0] + field(8, "v2"), NODES[1])),
     graph(nodes=(NODES[0], NODES[1] + field(5, message((1, "alpha"), (2, 1.0), (20, 1))))),
     graph(tensors=(WEIGHT + field(8, "v"), BIAS)), graph(tensors=(WEIGHT + field(2, 1), BIAS)), graph(tensors=(WEIGHT + field(*raw(1.0, 2.0)), BIAS)),

@@ -141,6 +141,9 @@ TWINS = {
     "parameter_inverted": (GOOD, '["0.14", ', '["0.17", ', Code.BAD_REQUIREMENT, "parameters.m"),
     "parameter_triple": (GOOD, '["0.14", ', '["0.14", "0.15", ', Code.BAD_REQUIREMENT, "parameters.m"),
     "parameter_table": (GOOD, '["0.14", "4/25"]', "{}", Code.BAD_REQUIREMENT, "parameters.m"),
+    "parameters_number": (GOOD, '[parameters]\ntorque_limit = "6"\nm = ["0.14", "4/25"]\n', "parameters = 3\n", Code.BAD_REQUIREMENT, "parameters"),
+    "table_in_a_box": (GOOD, '[equilibrium]\nx = ["0", "0"]\ntolerance = ["1e-5", "1/100000"]\n', "[domain.equilibrium]\n",
+                           Code.BAD_REQUIREMENT, "domain.equilibrium"),
     "parameter_name": (GOOD, "torque_limit", '"torque limit"', Code.BAD_PARAMETER, "parameters.'torque limit'"),
     # nothing demanded (T05)
     "volume_zero": (GOOD, 'min_volume = "100"', 'min_volume = "0"', Code.BAD_REQUIREMENT, "region.min_volume"),
