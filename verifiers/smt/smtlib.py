@@ -227,6 +227,7 @@ class Writer:
         self.text: dict[int, str] = {}
         self.constants: dict[Fraction, str] = {}
         self.sides: dict[Atom, int] = {}
+        self.order: list[int] = []
 
     # what is written
 
@@ -241,8 +242,10 @@ class Writer:
         for name, (lo, hi) in self.terms.bounds.items():
             if name in here or name.startswith("x"):
                 self._declare(name, lo, hi)
-        named = self._named(order, uses, wanted)
+        named, self.order = self._named(order, uses), order
         for k in order:
+            if uses[k] == 0 and self.terms.all[k].op == "sum":
+                continue  # the side of an atom, which writes it itself
             self.text[k] = self._expression(k)
             if k in named:
                 self._name(k)
@@ -253,12 +256,12 @@ class Writer:
     @property
     def is_linear(self) -> bool:
         """Whether no reachable term leaves piecewise-linear arithmetic; known after :meth:`write`."""
-        return not any(self.terms.all[k].op not in ("num", "var", "sum", "min", "max", "abs") for k in self.text)
+        return not any(self.terms.all[k].op not in ("num", "var", "sum", "min", "max", "abs") for k in self.order)
 
     @property
     def is_transcendental(self) -> bool:
         """Whether a reachable term is transcendental; known after :meth:`write`."""
-        return any(self.terms.all[k].op in TRANSCENDENTAL for k in self.text)
+        return any(self.terms.all[k].op in TRANSCENDENTAL for k in self.order)
 
     def _reachable(self, wanted: Sequence[int]) -> tuple[list[int], dict[int, int]]:
         """The terms needed, arguments first, and how often each is used."""
@@ -269,7 +272,7 @@ class Writer:
                     uses[a] = uses.get(a, 0) + 1
         return sorted(uses), uses
 
-    def _named(self, order: Sequence[int], uses: dict[int, int], wanted: Sequence[int]) -> set[int]:
+    def _named(self, order: Sequence[int], uses: dict[int, int]) -> set[int]:
         """Terms that get a name: shared ones, those whose text would be repeated, those too deep, and for dReal those that it would fold."""
         dreal, named, depth, weight, costly = self.dialect == "dreal", set(), dict[int, int](), dict[int, int](), dict[int, bool]()
         summed = {a for k in order if dreal and self.terms.all[k].op == "sum" for a in self.terms.all[k].args}
