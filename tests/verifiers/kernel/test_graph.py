@@ -1,0 +1,106 @@
+"""The builder of graphs refuses what cannot be a node, at the place that its user set; what it shares and what it keeps apart."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from verifiers.kernel import graph as graph_module
+from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.graph import MAX_POWER, Affine, Builder, affine_from_rational
+from verifiers.load.floats import evaluate
+
+F = Fraction
+NAN, INF = float("nan"), float("inf")
+
+
+def affine(weight, bias):
+    return Affine(np.array(weight, dtype=float), np.array(bias, dtype=float))
+
+
+FAULTS = {
+    "argument ahead": lambda b, x: b._append("concat", (x, x + 1), 4),
+    "argument before the first": lambda b, x: b._append("sin", (-1,), 2),
+    "empty constant": lambda b, x: b.const([]),
+    "empty selection": lambda b, x: b.take(x, []),
+    "empty input": lambda b, x: b.input(0),
+    "empty interval": lambda b, x: b.const([(F(1), F(0))]),
+    "affine of another input": lambda b, x: b.affine(x, affine([[1.0, 2.0, 3.0]], [0.0])),
+    "affine of another bias": lambda b, x: b.affine(x, affine([[1.0, 2.0]], [0.0, 0.0])),
+    "affine of one dimension": lambda b, x: b.affine(x, affine([1.0, 2.0], [0.0, 0.0])),
+    "affine with NaN": lambda b, x: b.affine(x, affine([[NAN, 2.0]], [0.0])),
+    "affine with an infinite bias": lambda b, x: b.affine(x, affine([[1.0, 2.0]], [INF])),
+    "sizes that differ": lambda b, x: b.binary("add", x, b.const([F(1)] * 3)),
+    "unknown binary operator": lambda b, x: b.binary("sin", x, x),
+    "unknown unary operator": lambda b, x: b.unary("add", x),
+    "power above the cap": lambda b, x: b.unary("pow", x, MAX_POWER + 1),
+    "power below zero": lambda b, x: b.unary("pow", x, -1),
+    "power that is no integer": lambda b, x: b.unary("pow", x, 2.0),
+    "power that is absent": lambda b, x: b.unary("pow", x),
+    "slope above one": lambda b, x: b.unary("leaky_relu", x, F(3, 2)),
+    "slope below zero": lambda b, x: b.unary("leaky_relu", x, F(-1, 2)),
+    "slope that is a float": lambda b, x: b.unary("leaky_relu", x, 0.5),
+    "parameter of a function without one": lambda b, x: b.unary("sin", x, 2),
+    "index outside": lambda b, x: b.take(x, [2]),
+    "index below zero": lambda b, x: b.take(x, [-1]),
+    "input of another size": lambda b, x: b.inline(one_input(3), [x]),
+    "inputs of another number": lambda b, x: b.inline(one_input(2), [x, x]),
+}
+
+
+def one_input(size):
+    b = Builder()
+    return b.build([b.unary("sin", b.input(size))])
+
+
+@pytest.mark.threat("T08")
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_what_cannot_be_a_node_is_refused_at_its_place(fault):
+    b = Builder("layer 3")
+    x = b.input(2)
+    with pytest.raises(Refusal) as caught:
+        fault(b, x)
+    assert (caught.value.code, caught.value.at) == (Code.BAD_GRAPH, "layer 3")
+
+
+@pytest.mark.threat("T23")
+def test_a_graph_at_the_cap_is_built_and_one_above_is_refused(monkeypatch):
+    monkeypatch.setattr(graph_module, "MAX_NODES", 3)
+    b = Builder()
+    x = b.unary("cos", b.unary("sin", b.input(1)))
+    with pytest.raises(Refusal, match="nodes"):
+        b.unary("exp", x)
+    assert len(b.build([x]).nodes) == 3
+
+
+@pytest.mark.parametrize(("weight", "bias"), [([[F(10) ** 400]], [F(0)]), ([[F(1)]], [F(10) ** 400])], ids=["weight", "bias"])
+def test_a_coefficient_beyond_every_float_is_refused(weight, bias):
+    with pytest.raises(Refusal) as caught:
+        affine_from_rational(weight, bias)
+    assert caught.value.code is Code.BAD_GRAPH
+
+
+def test_the_ends_of_what_is_allowed():
+    b = Builder()
+    x = b.input(2)
+    found = [b.unary("pow", x, 0), b.unary("pow", x, MAX_POWER), b.unary("leaky_relu", x, F(0)), b.unary("leaky_relu", x, F(1)), b.take(x, [1, 1, 0]),
+             b.const([(F(1), F(1))])]
+    assert evaluate(b.build([b.concat(found)]), [1.0, -1.0]).tolist() == [1, 1, 1, 1, 1, 0, 1, -1, -1, -1, 1, 1]
+
+
+def test_equal_nodes_are_one_and_unknown_constants_never_are():
+    b = Builder()
+    x = b.input(1)
+    assert b.unary("sin", x) == b.unary("sin", x) and b.const([F(1)]) == b.const([F(1)])
+    unknown = [b.const([(F(0), F(1))]) for _ in range(2)]
+    assert unknown[0] != unknown[1]
+    assert b.affine(x, affine([[1.0]], [0.0])) != b.affine(x, affine([[1.0]], [0.0]))
+
+
+def test_a_scalar_is_repeated_to_the_size_of_the_other():
+    b = Builder()
+    x = b.input(3)
+    out = b.concat([b.binary("mul", x, b.const([F(2)])), b.binary("sub", b.const([F(1)]), x)])
+    assert evaluate(b.build([out]), [1.0, 2.0, 3.0]).tolist() == [2, 4, 6, 0, -1, -2]
