@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
+from small_bundles import prove, write_case
 
 from certctl import network_queries
 from certctl.cli.main import run
@@ -16,6 +19,7 @@ from verifiers.kernel.exact import evaluate_exact
 from verifiers.kernel.graph import Affine, Builder
 from verifiers.load.to_onnx import to_onnx
 from verifiers.smt.decider import Evidence, Sat, Unknown, Unsat, Witness
+from verifiers.smt.obligations import obligations_as_queries
 from verifiers.smt.query import holds
 
 F = Fraction
@@ -290,3 +294,38 @@ def test_what_was_found_before_an_interruption_is_in_the_table(certctl, folder):
     (folder / "list.csv").write_text("net.onnx,sat.vnnlib,5\nnet.onnx,unsat.vnnlib,5\n")
     code, _, err = certctl("decide", "--instances", folder / "list.csv", "--results", folder / "out.csv", decider=Stops())
     assert code == 3 and "interrupted" in err and len((folder / "out.csv").read_text().splitlines()) == 2
+
+
+# ------------------------------------------------------------------------------------------------------------ our own obligations
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A bundle with one shell, whose proofs are not read here."""
+    local = {"kind": "jacobian_lmi", "function": "P", "frame": [["1", "0"], ["0", "1"]], "neighbourhood": ["1/4", "1/4"], "level": "1/20"}
+    centre = {"kind": "evaluation", "center": ["0", "0"], "radius": ["0", "0"]}
+    tree = {"kind": "box_tree", "function": "P", "level": "1/2",
+            "tree": {"name": "proof/shell-1.tree", "sha256": hashlib.sha256(b"\x00").hexdigest()}}
+    named = {"equilibrium": centre, "local": local, "shell-1": tree}
+    return prove(write_case(tmp_path / "case", gains=(0.0, -2.0)), files={"proof/shell-1.tree": b"\x00"},
+                 obligations=[{"id": name, "proof": proof} for name, proof in named.items()])
+
+
+def test_exported_obligations_are_questions_that_decide_takes(certctl, tmp_path, bundle):
+    code, out, err = certctl("export", bundle, "--format", "vnnlib", "-o", tmp_path / "asked", "--output-format", "json")
+    told = json.loads(out)
+    assert code == 0 and err == "" and {item["dialect"] for item in told["files"]} == {"vnnlib"}
+    queries = dict(obligations_as_queries(bundle))
+    assert [item["obligation"] for item in told["files"]] == list(queries)
+    for item in told["files"]:
+        question, query = open_question(Path(item["network"]), Path(item["path"])), queries[item["obligation"]]
+        (asked,) = question.queries
+        assert (asked.lo, asked.hi) == (query.lo, query.hi)
+        point = [(a + 2 * b) / 3 for a, b in zip(query.lo, query.hi, strict=True)]
+        values = evaluate_exact(query.graph, point)
+        assert evaluate_exact(asked.graph, point) == values and holds(asked.formula, values) == holds(query.formula, values)
+        assert f"bundle sha256:{told['bundle_digest']}" in Path(item["path"]).read_text()
+
+
+def test_a_dialect_of_smtlib_does_not_go_with_vnnlib(certctl, bundle):
+    code, out, err = certctl("export", bundle, "--format", "vnnlib", "--dialect", "dreal")
+    assert (code, out) == (2, "") and "--dialect" in err

@@ -71,13 +71,15 @@ class _Node:
         if self.op == "Identity":
             return x
         if self.op == "Concat":
-            return np.concatenate([self.array(i) for i in range(len(self.inputs))], int(self.attributes["axis"]))
+            parts = [self.array(i) for i in range(len(self.inputs))]
+            _small(sum(part.size for part in parts))
+            return np.concatenate(parts, int(self.attributes["axis"]))
         if self.op == "Slice":
             return self.sliced(x)
         if self.op == "Gather":
-            index = self.integers(1, "")
-            shape = np.shape(self.array(1))
-            return np.take(x, np.array(index, dtype=np.int64).reshape(shape), int(self.attributes.get("axis", 0)))
+            index, axis = np.array(self.integers(1, ""), dtype=np.int64), int(self.attributes.get("axis", 0))
+            _small(index.size * x.size // max(1, x.shape[axis]))
+            return np.take(x, index.reshape(np.shape(self.array(1))), axis)
         if self.op in ("Unsqueeze", "Squeeze"):
             axes = self.integers(1, "axes")
             return np.expand_dims(x, axes or []) if self.op == "Unsqueeze" else np.squeeze(x, None if axes is None else tuple(axes))
@@ -91,9 +93,9 @@ class _Node:
         if self.op == "Transpose":
             return np.transpose(x, self.integers(len(self.inputs), "perm"))
         if self.op == "Expand":
-            return _sized(np.broadcast_shapes(x.shape, tuple(self.integers(1, "") or [])), x)
+            return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(self.integers(1, "") or [])))
         fill = self.attributes.get("value")  # ConstantOfShape
-        return _sized(self.integers(0, "") or [], np.zeros(()) if fill is None else fill.array.reshape(()))
+        return np.broadcast_to(np.zeros(()) if fill is None else fill.array.reshape(()), self.integers(0, "") or [])
 
     def sliced(self, x: Array) -> Array:
         starts, ends = self.integers(1, "starts") or [], self.integers(2, "ends") or []
@@ -133,8 +135,8 @@ class _Node:
             return _product((a.T if self.attributes.get("transA", 0) else a).shape, (b.T if self.attributes.get("transB", 0) else b).shape)
         if self.op == "ReduceSum":
             axes = self.integers(1, "axes")
-            return _blank(np.empty(self.array(0).shape, bool).any(None if axes is None else tuple(axes),
-                                                                  keepdims=bool(self.attributes.get("keepdims", 1))).shape)
+            summed = np.empty(self.array(0).shape, bool).any(None if axes is None else tuple(axes), keepdims=bool(self.attributes.get("keepdims", 1)))
+            return _blank(summed.shape)
         raise LookupError
 
     def value(self) -> _Value:
@@ -169,14 +171,17 @@ class _Node:
         return _Value(kind, self.shaped(), False)
 
 
-def _sized(shape: Sequence[int], fill: Array) -> Array:
-    if int(np.prod([float(d) for d in shape], initial=1.0)) > MAX_ENTRIES:
+def _small(size: int) -> None:
+    """Leave what would fill the memory to the kernel's reader, which declines it."""
+    if size > MAX_ENTRIES:
         raise LookupError
-    return np.broadcast_to(fill, tuple(shape))
 
 
 def _product(a: tuple[int, ...], b: tuple[int, ...]) -> Array:
-    return _blank(np.matmul(np.broadcast_to(np.zeros((), bool), a), np.broadcast_to(np.zeros((), bool), b)).shape)
+    """A blank of the shape that ``a @ b`` has, for matrices and stacks of them."""
+    if min(len(a), len(b)) < 2 or a[-1] != b[-2]:
+        raise LookupError
+    return _blank((*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1]))
 
 
 def _messages(data: bytes, field: int) -> list[bytes]:

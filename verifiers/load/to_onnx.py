@@ -146,7 +146,8 @@ def to_onnx(graph: Graph, double: bool | None = None) -> bytes:
 
     Notes
     -----
-    Direction: exact in real arithmetic.  Inference in float32 or float64 rounds, as with every network.
+    Direction: exact in real arithmetic.  Inference in float32 or float64 rounds, as with every network; ONNX Runtime has no Softplus or Atan
+    for float64.
     """
     if len(graph.input_sizes) != 1 or len(graph.outputs) != 1:
         raise ValueError("one input vector and one output vector are needed for an ONNX file")

@@ -5,7 +5,7 @@ Direction: exact.  A number without a finite decimal is cleared by multiplying i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -100,8 +100,19 @@ def write_vnnlib(query: Query) -> str:
     return "\n".join([*lines, "", *_assertions(query.formula), ""])
 
 
-def write(query: Query, folder: Path, name: str) -> tuple[Path, Path]:
+def write(query: Query, folder: Path, name: str, header: Sequence[str] = ()) -> tuple[Path, Path]:
     """Write ``NAME.onnx`` and ``NAME.vnnlib`` into a folder, which is made where it is missing.
+
+    Parameters
+    ----------
+    query : Query
+        What is asked.
+    folder : Path
+        Where to.
+    name : str
+        Name of both files.
+    header : sequence of str
+        Lines of comment that stand first in the specification.
 
     Returns
     -------
@@ -113,9 +124,10 @@ def write(query: Query, folder: Path, name: str) -> tuple[Path, Path]:
     NotWritable
         When the graph has numbers that an ONNX file cannot hold exactly; nothing is written then.
     """
-    network, text = to_onnx(query.graph), write_vnnlib(query)
+    comments = "".join(f"; {line}\n" for line in header)
+    network, text = to_onnx(query.graph), comments + write_vnnlib(query)
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / f"{name}.onnx", folder / f"{name}.vnnlib"
     paths[0].write_bytes(network)
-    paths[1].write_text(text, encoding="ascii")
+    paths[1].write_text(text, encoding="utf-8")
     return paths
