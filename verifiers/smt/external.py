@@ -11,6 +11,7 @@ A Python binding runs in a child (``z3_child.py`` ...) that answers in one stric
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -28,6 +29,7 @@ ANSWERS = ("unsat", "sat", "delta-sat", "unknown")
 BLOCKED = 32
 """A found witness blocks a box of 1/BLOCKED of the query's widths around it."""
 CORNERS = 4
+NEAR, TRIES = (1e-6, 1e-4, 1e-2), 8
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,10 @@ def digest(text: str) -> str:
 
 
 def candidates(query: Query, box: Box | None) -> Iterable[tuple[Fraction, ...]]:
-    """States to replay for a solver's box: its middle, exact and rounded, its corners, each moved into the query's box."""
+    """States to replay for a solver's box: its middle, exact and rounded, its corners, and some near it, each moved into the query's box.
+
+    A delta-complete solver likes to name a box across the boundary of the solutions; near it about one state in two is one.
+    """
     if box is None:
         return []
     middle = tuple((a + b) / 2 for a, b in box)
@@ -163,6 +168,9 @@ def candidates(query: Query, box: Box | None) -> Iterable[tuple[Fraction, ...]]:
         found += list(product(*box))
     else:
         found += [tuple(a for a, _ in box), tuple(b for _, b in box)]
+    rng = random.Random(0)
+    found += [tuple(v + (hi - lo) * Fraction(rng.uniform(-scale, scale)) for v, lo, hi in zip(middle, query.lo, query.hi, strict=True))
+              for scale in NEAR for _ in range(TRIES)]
     inside = [tuple(min(max(v, lo), hi) for v, lo, hi in zip(x, query.lo, query.hi, strict=True)) for x in found]
     floats = [tuple(_inward(v, lo, hi) for v, lo, hi in zip(x, query.lo, query.hi, strict=True)) for x in inside]
     return dict.fromkeys([*inside[:1], *floats, *inside])
