@@ -11,8 +11,9 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bugs import BUGS, Bug, blind, injected
+from bugs import BUGS
 from corpus import CLAIMS
+from injection import Bug, blind, injected
 
 from verifiers.kernel.check import Receipt, check
 from verifiers.prove import Verdict, verify

@@ -10,11 +10,12 @@ import sys
 from types import ModuleType
 from typing import Any
 
-import bugs
+import injection
 import pytest
-from bugs import BUGS, Bug, blind, injected
+from bugs import BUGS
 from corpus import CLAIMS
 from count import Run, attempt
+from injection import Bug, blind, injected
 from repository import ROOT
 
 from verifiers import kernel
@@ -79,7 +80,7 @@ def test_no_false_claim_is_accepted_in_parts(runs):
 @pytest.mark.parametrize("bug", BUGS.values(), ids=list(BUGS))
 def test_no_bug_gets_any_false_claim_past_the_kernel(bug, tmp_path):
     """Every bug on every false claim, believed or not."""
-    receipts = {claim: attempt(bug, claim, tmp_path, seconds=2.0).receipt for claim in CLAIMS}
+    receipts = {claim: attempt(bug, claim, tmp_path, seconds=1.0).receipt for claim in CLAIMS}
     assert [claim for claim, receipt in receipts.items() if receipt is not None and receipt.outcome == "ACCEPTED"] == []
     assert {claim for claim, receipt in receipts.items() if receipt is not None} >= set(bug.believed)
 
@@ -92,7 +93,7 @@ def test_no_three_bugs_together_get_a_false_claim_past_the_kernel(seed, tmp_path
         three, claim = chance.sample(list(BUGS.values()), 3), chance.choice(list(CLAIMS))
         together = Bug("+".join(bug.name for bug in three), "", "", {}, lambda twin, three=three: [r for bug in three for r in bug.replace(twin)],
                        any(bug.twin_first for bug in three))
-        receipt = attempt(together, claim, tmp_path / str(k), seconds=2.0).receipt
+        receipt = attempt(together, claim, tmp_path / str(k), seconds=1.0).receipt
         reached += receipt is not None
         assert receipt is None or receipt.outcome != "ACCEPTED", (together.name, claim)
     assert reached
@@ -131,7 +132,7 @@ def test_an_escape_would_be_seen(runs, monkeypatch):
     assert ("nothing_decided", "cubic") in blinded and len(blinded) >= 20, blinded
 
 
-def test_each_bug_says_what_was_done_and_which_codes_are_expected(request):
+def test_each_bug_says_what_was_done_and_which_codes_are_expected():
     assert len(BUGS) >= 16
     for name, bug in BUGS.items():
         assert bug.name == name and bug.believed and len(bug.mistake) > 40 and bug.mistake.endswith(".")
@@ -143,7 +144,7 @@ def test_each_bug_says_what_was_done_and_which_codes_are_expected(request):
 
 def test_a_name_is_registered_once():
     with pytest.raises(ValueError, match="twice"):
-        bugs.bug("T01", cubic="DECREASE")(BUGS["nothing_decided"].replace)
+        injection.bug("T01", cubic="DECREASE")(BUGS["nothing_decided"].replace)
 
 
 def test_each_false_claim_is_believed_by_some_bug():
