@@ -9,13 +9,16 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
+from shutil import which
 
 BASE, OPTIONAL = ("numpy", "scipy", "typer", "rich", "matplotlib"), (
     ("casadi", "model", "plants of your own"), ("control", "model", "linear systems in and out"), ("torch", "learn", "training"),
     ("onnx", "learn", "export of trained networks"), ("onnxruntime", "dev", "running controllers"), ("cvxpy", "sdp", "semidefinite programs"),
-    ("clarabel", "sdp", "solver for them"), ("daqp", "mpc", "quadratic programs"), ("z3", "smt", "polynomial queries"),
-    ("cvc5", "smt", "polynomial queries"), ("flint", "dev", "second checker"))
+    ("clarabel", "sdp", "solver for them"), ("daqp", "mpc", "quadratic programs"), ("z3", "smt", "polynomial and piecewise-linear queries"),
+    ("cvc5", "smt", "the same, and some with exp, sin, cos"), ("flint", "dev", "second checker"))
 _DISTRIBUTION = {"z3": "z3-solver", "flint": "python-flint"}
+DREAL = "CERTCTL_DREAL"
+"""Names the program ``dreal``, as for verifiers/smt/dreal.py."""
 _LOADS_S = 60
 
 
@@ -58,14 +61,19 @@ def _version(name: str) -> str:
 
 def _dreal() -> Finding:
     """dReal is tried in a process of its own: its wheel can fail at load time, and nothing in the default path needs it."""
-    needs = "its wheel (Python up to 3.11) needs system libraries that pip cannot deliver: IBEX 2.7.4 (dReal's fork), Clp, NLopt and LAPACK"
-    if find_spec("dreal") is None:
+    needs = ("its wheel 4.21.6.2 (Python up to 3.11) needs system libraries that pip cannot deliver, IBEX 2.7.4 (dReal's fork), Clp, NLopt and "
+             f"LAPACK; or put the program dreal on PATH or its path into {DREAL}; docs/dreal.md says how it was exercised")
+    program = os.environ.get(DREAL) or which("dreal")
+    if program is None and find_spec("dreal") is None:
         return Finding("dreal", False, f"not installed; optional, nothing in the default path needs it; {needs}")
+    kind = "binding" if program is None else "program"
+    command = [sys.executable, "-c", "import dreal; print(dreal.__version__)"] if program is None else [program, "--version"]
     try:
-        tried = subprocess.run([sys.executable, "-c", "import dreal; print(dreal.__version__)"], capture_output=True, text=True, timeout=_LOADS_S)
+        tried = subprocess.run(command, capture_output=True, text=True, timeout=_LOADS_S)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("dreal", False, f"does not load: {type(error).__name__}; {needs}")
+        return Finding("dreal", False, f"the {kind} does not load: {type(error).__name__}; {needs}")
     if tried.returncode == 0:
-        return Finding("dreal", True, f"{tried.stdout.strip()} loads; its unsat is sound for the printed formula, delta-sat says nothing")
+        version = (tried.stdout.strip().splitlines() or ["an unknown version"])[0][:80]
+        return Finding("dreal", True, f"{version} ({kind}) loads; its unsat is sound for the printed formula, delta-sat says nothing")
     reason = (tried.stderr.strip().splitlines() or ["no message"])[-1]
-    return Finding("dreal", False, f"installed, but does not load ({reason}); {needs}")
+    return Finding("dreal", False, f"the {kind} is installed, but does not load ({reason}); {needs}")

@@ -12,7 +12,7 @@ from verifiers.smt.smtlib import to_smtlib
 
 
 class Cvc5(External):
-    """The cvc5 solver."""
+    """The cvc5 solver; see the module."""
 
     name = "cvc5"
     dialect = "cvc5"

@@ -12,7 +12,7 @@ from verifiers.smt.smtlib import is_polynomial, to_smtlib
 
 
 class Z3(External):
-    """The z3 solver."""
+    """The z3 solver; see the module."""
 
     name = "z3"
     dialect = "standard"
