@@ -51,13 +51,13 @@ class DReal(External):
 
     def absent(self) -> str | None:
         """None where the program or the binding is usable."""
-        return None if program() is not None or binding()[0] else f"{binding()[1]}; {NEEDS}"
+        usable, says = loads(tuple(program() or ()))
+        return None if usable else f"{says}; {NEEDS}"
 
     def version(self) -> str:
         """``dReal 4.21.6.2``, with its precision."""
-        command = self.command or program()
-        named = _program_version(tuple(command)) if command is not None else f"dReal {binding()[1]} (Python binding)"
-        return f"{named}, precision {self.precision:g}"
+        usable, says = loads(tuple(self.command or program() or ()))
+        return f"{says if usable else f'dReal ({self.command or program()})'}, precision {self.precision:g}"
 
     def ask(self, query: Query, seconds: float) -> Answer:
         """Run the program, or the binding's child, on the query."""
@@ -74,20 +74,16 @@ def program() -> list[str] | None:
     return [named] if named else None
 
 
-@lru_cache(maxsize=1)
-def binding() -> tuple[bool, str]:
-    """Whether the Python binding loads (tried in a child: it can fail at load time), and its version or the reason."""
-    if find_spec("dreal") is None:
+@lru_cache(maxsize=8)
+def loads(command: tuple[str, ...]) -> tuple[bool, str]:
+    """Whether the program, or without one the binding, runs (tried in a child: it can fail at load time), and its version or the reason."""
+    if not command and find_spec("dreal") is None:
         return False, "the package dreal is not installed"
-    tried = run([sys.executable, "-c", "import dreal; print(dreal.__version__)"], seconds=_LOADS_S)
-    return tried.status == "ok", tried.text.strip() if tried.status == "ok" else tried.says
-
-
-@lru_cache(maxsize=4)
-def _program_version(command: tuple[str, ...]) -> str:
-    tried = run([*command, "--version"], seconds=_LOADS_S)
+    tried = run([*command, "--version"] if command else [sys.executable, "-c", "import dreal; print('dReal', dreal.__version__)"], seconds=_LOADS_S)
     line = tried.text.strip().split("\n")[0]
-    return line if tried.status == "ok" and re.fullmatch(r"dReal [\w. ()-]{1,80}", line) else f"dReal ({command[0]})"
+    if tried.status != "ok" or not re.fullmatch(r"dReal [ -~]{1,120}", line):
+        return False, tried.says if tried.status != "ok" else "the program does not answer --version as dReal does"
+    return True, line if command else f"{line} (Python binding)"
 
 
 def read_program(ran: Ran, inputs: int) -> Answer:
