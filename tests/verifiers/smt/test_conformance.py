@@ -112,7 +112,7 @@ def test_native_is_right_or_silent(case):
 @offered("dreal")
 def test_dreal_is_right_or_silent(case):
     answer = check(present("dreal"), case, 5.0)
-    assert case.name in BEYOND | {"twin relu 2-6-1, unsat", "square root of two"} or type(answer).__name__.lower() == case.truth
+    assert case.name in BEYOND or case.irrational or type(answer).__name__.lower() == case.truth
 
 
 @pytest.mark.slow
