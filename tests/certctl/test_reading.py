@@ -97,6 +97,20 @@ def test_a_dreal_that_does_not_load_is_reported_and_not_raised(monkeypatch):
     assert not found.usable and "TimeoutExpired" in found.says
 
 
+@pytest.mark.threat("T07")
+@pytest.mark.parametrize(("program", "usable", "says"), [
+    ("#!/bin/sh\necho 'dReal v4.21.06.2'\n", True, "dReal v4.21.06.2 (program)"),
+    ("#!/bin/sh\necho libnlopt.so.0 is missing >&2\nexit 127\n", False, "libnlopt.so.0"), (None, False, "does not load")])
+def test_the_program_that_the_environment_names_is_tried(tmp_path, monkeypatch, program, usable, says):
+    path = tmp_path / "dreal"
+    if program is not None:
+        path.write_text(program, encoding="ascii")
+        path.chmod(0o755)
+    monkeypatch.setenv(doctor.DREAL, str(path))
+    (found,) = [finding for finding in doctor.examine() if finding.part == "dreal"]
+    assert found.usable is usable and says in found.says and not found.needed
+
+
 def test_doctor_passes_here(capsys):
     assert run(["doctor", "--output-format", "json"]) == 0
     assert {item["part"] for item in json.loads(capsys.readouterr().out)} >= {"python", "numpy", "cores", "dreal", "torch"}

@@ -13,7 +13,9 @@ A shell claims that every state of :math:`\{V \le c\}` in the domain that is in 
 ``contains``, ``radius``   a state of the box or ball demanded that is in no region
 =========================  ==================================================================================================================
 
-What a query does not say: that the equilibrium exists, and what happens in its ellipsoid (matrix inequalities, docs/theory/local.md).
+What no query says: that the equilibrium exists, and what happens in its ellipsoid (matrix inequalities, docs/theory/local.md).  And a tree shows
+:math:`d \le -\delta` where a query asks for :math:`d < 0` at each state: for a continuous d every trajectory still tends to the regions
+proved before (LaSalle), but not in a bounded time.
 """
 
 from __future__ import annotations

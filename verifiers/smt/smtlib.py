@@ -30,6 +30,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 from verifiers.kernel.graph import Node, read
 from verifiers.smt.query import And, Atom, Formula, Query, atoms
@@ -50,7 +51,7 @@ class Term:
 
     op: str
     args: tuple[int, ...] = ()
-    data: object = None
+    data: Any = None
 
 
 class Terms:
@@ -61,7 +62,7 @@ class Terms:
         self.bounds: dict[str, tuple[Fraction, Fraction]] = {}
         self._known: dict[Term, int] = {}
 
-    def add(self, op: str, args: tuple[int, ...] = (), data: object = None) -> int:
+    def add(self, op: str, args: tuple[int, ...] = (), data: Any = None) -> int:
         """Index of a term, new or known."""
         term = Term(op, args, data)
         if term not in self._known:
@@ -80,8 +81,8 @@ class Terms:
 
     def value(self, k: int) -> Fraction | None:
         """The rational that a term is, or None."""
-        data = self.all[k].data
-        return data if self.all[k].op == "num" and isinstance(data, Fraction) else None
+        value: Fraction | None = self.all[k].data if self.all[k].op == "num" else None
+        return value
 
     def sum(self, pairs: Sequence[tuple[int, Fraction]], constant: Fraction = ZERO, flat: float = FLAT) -> int:
         """``sum c_k t_k + constant``; inner sums of at most ``flat`` terms are merged."""
@@ -91,7 +92,7 @@ class Terms:
             if known is not None:
                 constant += c * known
             elif inner.op == "sum" and len(inner.args) <= flat:
-                coefficients, more = inner.data  # type: ignore[misc]
+                coefficients, more = inner.data
                 constant += c * more
                 for a, q in zip(inner.args, coefficients, strict=True):
                     total[a] = total.get(a, ZERO) + c * q
@@ -106,9 +107,9 @@ class Terms:
 
     def product(self, a: int, b: int) -> int:
         """``a b``; coefficients stand in front of a product."""
-        for p, q in ((a, b), (b, a)):
-            if (known := self.value(p)) is not None:
-                return self.sum([(q, known)])
+        for one, other in ((a, b), (b, a)):
+            if (known := self.value(one)) is not None:
+                return self.sum([(other, known)])
         (a, p), (b, q) = self.scaled(a), self.scaled(b)
         found = self.power(a, 2) if a == b else self.add("mul", (min(a, b), max(a, b)))
         return self.sum([(found, p * q)])
@@ -117,7 +118,7 @@ class Terms:
         """The term without a rational factor, and the factor."""
         term = self.all[k]
         if term.op == "sum" and len(term.args) == 1:
-            (factor,), constant = term.data  # type: ignore[misc]
+            (factor,), constant = term.data
             if constant == 0:
                 return term.args[0], factor
         return k, ONE
@@ -327,11 +328,11 @@ class Writer:
         if term.op == "var":
             return str(term.data)
         if term.op == "sum":
-            return self._sum(args, *term.data)  # type: ignore[misc]
+            return self._sum(args, *term.data)
         if term.op == "mul":
             return f"(* {args[0]} {args[1]})"
         if term.op == "pow":
-            return f"(^ {args[0]} {term.data})" if self.dialect == "dreal" else f"(* {' '.join(args * int(str(term.data)))})"
+            return f"(^ {args[0]} {term.data})" if self.dialect == "dreal" else f"(* {' '.join(args * term.data)})"
         if term.op == "div":
             self.undefined.append(f"(= {args[1]} {self.number(ZERO)})")
             return f"(/ {args[0]} {args[1]})"
@@ -377,7 +378,7 @@ class Writer:
     def _atom(self, atom: Atom) -> str:
         """``sum c_k t_k <= bound`` with the constants of both sides on the right, in one number."""
         side = self.terms.all[self.sides[atom]]
-        coefficients, constant = (side.data if side.op == "sum" else ((ONE,), ZERO))  # type: ignore[misc]
+        coefficients, constant = (side.data if side.op == "sum" else ((ONE,), ZERO))
         if side.op == "num":
             args, coefficients, constant = [], (), self.terms.value(self.sides[atom]) or ZERO
         else:

@@ -41,6 +41,7 @@ STRICT = [("hang", "timeout"), ("deaf", "timeout"), ("allocate", "memory"), ("ab
           ("outside the box", "unknown"), ("flood", "crash"), ("no such mode", "crash")]
 
 
+@pytest.mark.threat("T07")
 @pytest.mark.parametrize(("mode", "reason"), STRICT, ids=[mode for mode, _ in STRICT])
 def test_a_misbehaving_child_is_unknown(mode, reason):
     budget = 0.5 if reason == "timeout" else 20.0
@@ -70,6 +71,7 @@ DREAL = [("dreal delta-sat", "delta-sat"), ("dreal twice", "garbage"), ("dreal l
          ("dreal without x1", "garbage"), ("hang", "timeout"), ("segfault", "crash"), ("silent", "garbage"), ("unsat", "garbage")]
 
 
+@pytest.mark.threat("T07")
 @pytest.mark.parametrize(("mode", "reason"), DREAL, ids=[mode for mode, _ in DREAL])
 def test_a_misbehaving_dreal_is_unknown(mode, reason):
     answer = DReal(command=command(mode)).decide(QUERY, 0.5 if reason == "timeout" else 20.0)
@@ -85,6 +87,7 @@ def test_dreals_clean_answers_count():
     assert isinstance(found, Sat) and found.witnesses[0].x == (1, 1)  # the middle of its box, replayed
 
 
+@pytest.mark.threat("T07")
 def test_a_precision_too_coarse_does_not_make_a_witness():
     answer = DReal(precision=0.5, command=command("dreal delta-sat")).decide(EASY, 20.0)
     assert isinstance(answer, Unknown) and answer.reason == "delta-sat"
