@@ -6,8 +6,8 @@ import importlib
 from fractions import Fraction
 
 import pytest
-from queries import Case, ball, cases, monotone, sines, van_der_pol
 
+from benchmarks.queries import Case, ball, cases, monotone, sines, van_der_pol
 from verifiers.kernel.codes import Refusal
 from verifiers.kernel.exact import evaluate_exact
 from verifiers.smt.cvc5 import Cvc5

@@ -8,8 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from queries import ball
 
+from benchmarks.queries import ball
 from verifiers.smt.child import run
 from verifiers.smt.cvc5 import Cvc5
 from verifiers.smt.decider import Sat, Unknown, Unsat

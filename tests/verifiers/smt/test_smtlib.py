@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from queries import cases, lyapunov_tanh, network, square_box
 from random_graphs import EVERY, RANDOM, RATIONAL, gap, graphs, oracle, points
 
+from benchmarks.queries import cases, lyapunov_tanh, network, square_box
 from verifiers.kernel.exact import evaluate_exact
 from verifiers.kernel.graph import Builder
 from verifiers.smt.decider import Unknown, Unsat

@@ -5,10 +5,11 @@ How each truth is known stands at its maker: a maximum over a ball or of a monot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,13 @@ from verifiers.load.floats import evaluate
 from verifiers.smt.query import And, Formula, Or, Query, at_least, at_most
 
 F = Fraction
+Args = tuple[Any, ...]
 MARGIN, COUPLING = F(1, 100), F(1, 20)
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A query with its truth (``sat`` or ``unsat``), kind, number of neurons, and whether only irrational states satisfy it."""
+    """A query with its truth (``sat`` or ``unsat``), kind, number of neurons, whether only irrational states satisfy it, and why it is known."""
 
     name: str
     kind: str
@@ -31,6 +33,7 @@ class Case:
     truth: str
     neurons: int = 0
     irrational: bool = False
+    why: str = ""
 
     @property
     def is_algebraic(self) -> bool:
@@ -74,8 +77,11 @@ def motzkin(bound: Fraction) -> Query:
 def van_der_pol(pairs: int, level: Fraction, coupling: Fraction = COUPLING) -> Query:
     r"""Coupled reversed van der Pol oscillators: V <= level, |x|^2 >= 1/100 and V' >= 0, with V = sum of 3/2 x^2 - x y + y^2.
 
-    For one pair V' = -|x|^2 + (2 y - x) x^2 y, and |(2 y - x) x^2 y| <= 2.24 * 0.385 r^4 < r^2 for r^2 <= 1.15; V <= 3/4 gives r^2 <= 1.09: unsat.
-    At level 4 the state (3/2, 3/2) has V = 27/8 and V' = -9/2 + 81/16 > 0: sat.
+    V solves the Lyapunov equation A'P + PA = -I of the uncoupled linearisation.  For one pair V' = -r^2 + (2 y - x) x^2 y with r^2 = x^2 + y^2, and
+    |(2 y - x) x^2 y| <= 2.24 * 0.385 r^4 < r^2 for r^2 <= 1.15; V <= 3/4 gives r^2 <= 1.09 (V >= 0.69 r^2): unsat.  Of n pairs each adds to its
+    neighbours' y' the coupling times its x: at most coupling * sqrt(5) * 2 cos(pi/(n + 1)) |x|^2 in V', 0.16 |x|^2 for 3 pairs at 1/20; with
+    V <= 1/2 each r^2 <= 0.73 and V' <= (-1 + 0.63 + 0.16) |x|^2 < 0: unsat.  At level 4 the state (3/2, 3/2, 0, ...) has V = 27/8 and
+    V' = -9/2 + 81/16 > 0 (its neighbour's y is 0, and slope_y' = 2 * 0 - 0): sat.
     """
     b = Builder()
     x = b.input(2 * pairs)
@@ -228,12 +234,37 @@ def lyapunov_tanh(hidden: Sequence[int], sat: bool) -> Query:
 # elementary functions
 
 
-def single(op: str, radius: tuple[Fraction, Fraction], formula: Formula, terms: Sequence[int] = (1, 0), constant: int = 0) -> Query:
+def single(op: str, radius: tuple[Fraction | int, Fraction | int], formula: Formula, terms: Sequence[int] = (1, 0), constant: int = 0) -> Query:
     """terms[0] op(x) + terms[1] x + constant over an interval."""
     b = Builder()
     x = b.input(1)
     g = b.build([row(b, b.concat([b.unary(op, x), x]), terms, constant)])
     return Query(g, (F(radius[0]),), (F(radius[1]),), formula)
+
+
+def below_identity(gap: Fraction) -> Query:
+    """sin x - x >= gap on [0, 3] (gap <= 0: sin x - x <= gap): sin x < x for x > 0, and sin 3 - 3 < -2."""
+    return single("sin", (0, 3), at_least(0, gap) if gap > 0 else at_most(0, gap), (1, -1))
+
+
+def arctan(bound: Fraction) -> Query:
+    """arctan x >= bound on [-2, 2]: the maximum is arctan 2 = 1.107..."""
+    return single("atan", (-2, 2), at_least(0, bound))
+
+
+def exp_tangent(gap: Fraction) -> Query:
+    """exp x - x - 1 <= gap on [-2, 2]: convex, the minimum is 0, at 0."""
+    return single("exp", (-2, 2), at_most(0, gap), (1, -1), -1)
+
+
+def log_tangent(gap: Fraction) -> Query:
+    """log x - x + 1 >= gap on [1/10, 5]: concave, the maximum is 0, at 1."""
+    return single("log", (F(1, 10), 5), at_least(0, gap), (1, -1), 1)
+
+
+def tanh_bound(bound: Fraction) -> Query:
+    """tanh x >= bound on [-5, 5]: the maximum is tanh 5 = 0.99990..."""
+    return single("tanh", (-5, 5), at_least(0, bound))
 
 
 def pythagoras(n: int, bound: Fraction) -> Query:
@@ -278,41 +309,60 @@ def two_names(op: str, gap: Fraction) -> Query:
     return square_box(b.build([out]), 3, at_least(0, gap))
 
 
-def cases() -> list[Case]:
-    """All cases, easy ones of each kind; coupled oscillators in higher dimensions are for benchmarks (:func:`van_der_pol`)."""
-    def pair(name: str, kind: str, unsat: Query, sat: Query, neurons: int = 0) -> list[Case]:
-        return [Case(f"{name}, unsat", kind, unsat, "unsat", neurons), Case(f"{name}, sat", kind, sat, "sat", neurons)]
+def _pair(name: str, kind: str, maker: Callable[..., Query], unsat: Args, sat: Args, neurons: int = 0) -> list[Case]:
+    why = " ".join((maker.__doc__ or "").split())
+    return [Case(f"{name}, {truth}", kind, maker(*given), truth, neurons, why=why) for truth, given in (("unsat", unsat), ("sat", sat))]
 
+
+def _one(name: str, kind: str, maker: Callable[..., Query], given: Args, truth: str, neurons: int = 0, irrational: bool = False) -> Case:
+    why = " ".join((maker.__doc__ or "").split())
+    return Case(f"{name}, {truth}", kind, maker(*given), truth, neurons, irrational, why)
+
+
+def cases() -> list[Case]:
+    """Easy cases of each kind; :func:`larger_networks` and coupled oscillators (:func:`van_der_pol`) are for benchmarks."""
     m, poly, linear, trig, tanh = MARGIN, "polynomial", "piecewise linear", "trigonometric", "tanh"
-    found = [
-        *pair("ball 2-D", poly, ball(2, m), ball(2, -m)), *pair("ball 3-D", poly, ball(3, m), ball(3, -m)),
-        *pair("ball 6-D", poly, ball(6, F(1, 10)), ball(6, F(-1, 2))),
-        *pair("Motzkin", poly, motzkin(-m), motzkin(m)), *pair("van der Pol 2-D", poly, van_der_pol(1, F(3, 4)), van_der_pol(1, F(4))),
-        *pair("quotient", poly, witch(F(51, 100)), witch(F(49, 100))), *pair("cubic map", poly, cubic_map(F(7, 5)), cubic_map(F(2))),
-        *pair("root", poly, cone(F(49, 100)), cone(F(51, 100))), *pair("two discs", poly, annuli(F(151, 100)), annuli(F(149, 100))),
-        Case("square root of two", poly, root_of_two(), "sat", irrational=True),
-        *pair("convex relu 2-8-1", linear, convex_relu(1, (2, 8, 1), m), convex_relu(1, (2, 8, 1), -m), 8),
-        *pair("convex relu 3-6-6-1", linear, convex_relu(2, (3, 6, 6, 1), m), convex_relu(2, (3, 6, 6, 1), -m), 12),
-        *pair("convex relu 6-8-1", linear, convex_relu(3, (6, 8, 1), m), convex_relu(3, (6, 8, 1), -m), 8),
-        *pair("monotone relu 4-8-8-1", linear, monotone(4, (4, 8, 8, 1), "relu", m), monotone(4, (4, 8, 8, 1), "relu", -m), 16),
-        Case("twin relu 2-6-1, unsat", linear, twins(5, 2, 6, "relu", F(1, 1000)), "unsat", 12),
-        *pair("1-norm 5-D", linear, one_norm(5, 5 + m), one_norm(5, 5 - m)), *pair("saturation", linear, saturated(1 + m), saturated(1 - m)),
-        *pair("leaky", linear, leaky(-F(11, 100)), leaky(-F(9, 100))),
-        *pair("sin^2 + cos^2", trig, pythagoras(1, m), pythagoras(1, -m)), *pair("sines 3-D", trig, sines(3, m), sines(3, -m)),
-        *pair("pendulum", trig, pendulum(F(3)), pendulum(F(0))),
-        *pair("sin x against x", trig, single("sin", (F(0), F(3)), at_least(0, m), (1, -1)), single("sin", (F(0), F(3)), at_most(0, -m), (1, -1))),
-        *pair("arctan", trig, single("atan", (F(-2), F(2)), at_least(0, F(6, 5))), single("atan", (F(-2), F(2)), at_least(0, F(11, 10)))),
-        *pair("exp above its tangent", trig, single("exp", (F(-2), F(2)), at_most(0, -m), (1, -1), -1),
-              single("exp", (F(-2), F(2)), at_most(0, m), (1, -1), -1)),
-        *pair("log below its tangent", trig, single("log", (F(1, 10), F(5)), at_least(0, m), (1, -1), 1),
-              single("log", (F(1, 10), F(5)), at_least(0, -m), (1, -1), 1)),
-        *pair("tanh below 1", tanh, single("tanh", (F(-5), F(5)), at_least(0, F(1001, 1000))),
-              single("tanh", (F(-5), F(5)), at_least(0, F(999, 1000)))),
-        *pair("monotone tanh 2-6-1", tanh, monotone(6, (2, 6, 1), "tanh", m), monotone(6, (2, 6, 1), "tanh", -m), 6),
-        *pair("monotone tanh 3-8-8-1", tanh, monotone(7, (3, 8, 8, 1), "tanh", m), monotone(7, (3, 8, 8, 1), "tanh", -m), 16),
-        *pair("monotone tanh 6-8-1", tanh, monotone(8, (6, 8, 1), "tanh", m), monotone(8, (6, 8, 1), "tanh", -m), 8),
-        *pair("tanh Lyapunov 2-6-1", tanh, lyapunov_tanh((6,), False), lyapunov_tanh((6,), True), 6),
-        Case("tanh by sigmoid, unsat", tanh, two_names("tanh", F(1, 1000)), "unsat"),
-        Case("softplus identity, unsat", tanh, two_names("softplus", F(1, 1000)), "unsat"),
+    return [
+        *_pair("ball 2-D", poly, ball, (2, m), (2, -m)), *_pair("ball 3-D", poly, ball, (3, m), (3, -m)),
+        *_pair("ball 6-D", poly, ball, (6, F(1, 10)), (6, F(-1, 2))), *_pair("Motzkin", poly, motzkin, (-m,), (m,)),
+        *_pair("van der Pol 2-D", poly, van_der_pol, (1, F(3, 4)), (1, F(4))), *_pair("quotient", poly, witch, (F(51, 100),), (F(49, 100),)),
+        *_pair("cubic map", poly, cubic_map, (F(7, 5),), (F(2),)), *_pair("root", poly, cone, (F(49, 100),), (F(51, 100),)),
+        *_pair("two discs", poly, annuli, (F(151, 100),), (F(149, 100),)),
+        _one("square root of two", poly, root_of_two, (), "sat", irrational=True),
+        *_pair("convex relu 2-8-1", linear, convex_relu, (1, (2, 8, 1), m), (1, (2, 8, 1), -m), 8),
+        *_pair("convex relu 3-6-6-1", linear, convex_relu, (2, (3, 6, 6, 1), m), (2, (3, 6, 6, 1), -m), 12),
+        *_pair("convex relu 6-8-1", linear, convex_relu, (3, (6, 8, 1), m), (3, (6, 8, 1), -m), 8),
+        *_pair("monotone relu 4-8-8-1", linear, monotone, (4, (4, 8, 8, 1), "relu", m), (4, (4, 8, 8, 1), "relu", -m), 16),
+        _one("twin relu 2-6-1", linear, twins, (5, 2, 6, "relu", F(1, 1000)), "unsat", 12),
+        *_pair("1-norm 5-D", linear, one_norm, (5, 5 + m), (5, 5 - m)), *_pair("saturation", linear, saturated, (1 + m,), (1 - m,)),
+        *_pair("leaky", linear, leaky, (-F(11, 100),), (-F(9, 100),)),
+        *_pair("sin^2 + cos^2", trig, pythagoras, (1, m), (1, -m)), *_pair("sines 3-D", trig, sines, (3, m), (3, -m)),
+        *_pair("pendulum", trig, pendulum, (F(3),), (F(0),)),
+        *_pair("sin x against x", trig, below_identity, (m,), (-m,)), *_pair("arctan", trig, arctan, (F(6, 5),), (F(11, 10),)),
+        *_pair("exp above its tangent", trig, exp_tangent, (-m,), (m,)), *_pair("log below its tangent", trig, log_tangent, (m,), (-m,)),
+        *_pair("tanh below 1", tanh, tanh_bound, (F(1001, 1000),), (F(999, 1000),)),
+        *_pair("monotone tanh 2-6-1", tanh, monotone, (6, (2, 6, 1), "tanh", m), (6, (2, 6, 1), "tanh", -m), 6),
+        *_pair("monotone tanh 3-8-8-1", tanh, monotone, (7, (3, 8, 8, 1), "tanh", m), (7, (3, 8, 8, 1), "tanh", -m), 16),
+        *_pair("monotone tanh 6-8-1", tanh, monotone, (8, (6, 8, 1), "tanh", m), (8, (6, 8, 1), "tanh", -m), 8),
+        *_pair("tanh Lyapunov 2-6-1", tanh, lyapunov_tanh, ((6,), False), ((6,), True), 6),
+        _one("tanh by sigmoid", tanh, two_names, ("tanh", F(1, 1000)), "unsat"),
+        _one("softplus identity", tanh, two_names, ("softplus", F(1, 1000)), "unsat"),
     ]
-    return found
+
+
+def larger_networks() -> list[Case]:
+    """Networks of more than 16 neurons, of the same kinds and known for the same reasons."""
+    m, linear, tanh = MARGIN, "piecewise linear", "tanh"
+    return [
+        *_pair("convex relu 2-32-1", linear, convex_relu, (11, (2, 32, 1), m), (11, (2, 32, 1), -m), 32),
+        *_pair("convex relu 4-12-12-1", linear, convex_relu, (12, (4, 12, 12, 1), m), (12, (4, 12, 12, 1), -m), 24),
+        *_pair("convex relu 6-24-1", linear, convex_relu, (13, (6, 24, 1), m), (13, (6, 24, 1), -m), 24),
+        *_pair("monotone relu 3-16-16-1", linear, monotone, (14, (3, 16, 16, 1), "relu", m), (14, (3, 16, 16, 1), "relu", -m), 32),
+        *_pair("monotone relu 6-20-20-1", linear, monotone, (15, (6, 20, 20, 1), "relu", m), (15, (6, 20, 20, 1), "relu", -m), 40),
+        _one("twin relu 2-10-1", linear, twins, (16, 2, 10, "relu", F(1, 100)), "unsat", 20),
+        *_pair("monotone tanh 2-16-16-1", tanh, monotone, (17, (2, 16, 16, 1), "tanh", m), (17, (2, 16, 16, 1), "tanh", -m), 32),
+        *_pair("monotone tanh 5-24-1", tanh, monotone, (18, (5, 24, 1), "tanh", m), (18, (5, 24, 1), "tanh", -m), 24),
+        _one("twin tanh 2-10-1", tanh, twins, (19, 2, 10, "tanh", F(1, 100)), "unsat", 20),
+        *_pair("tanh Lyapunov 2-20-1", tanh, lyapunov_tanh, ((20,), False), ((20,), True), 20),
+        *_pair("tanh Lyapunov 2-16-16-1", tanh, lyapunov_tanh, ((16, 16), False), ((16, 16), True), 32),
+    ]
