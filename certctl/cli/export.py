@@ -1,4 +1,4 @@
-"""The command that hands our obligations to other people's solvers."""
+"""The command that hands an accepted bundle to other tools, and its obligations to other people's solvers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from certctl.cli.exit_codes import ExitCode, table
-from certctl.cli.output import OutputFormat, UsageError, dump, fields, say
+from certctl.cli.exit_codes import ExitCode, exit_code, table
+from certctl.cli.output import OutputFormat, UsageError, dump, fields, last_line, say
 from certctl.cli.proving import Format, stoppable
-from certctl.cli.reading import BundlePath, OwnRequirement
+from certctl.cli.reading import BundlePath, OwnRequirement, _opened
+from certctl.result import from_receipt, to_json
 
 if TYPE_CHECKING:
     from verifiers.smt.query import Query
@@ -24,6 +25,12 @@ class ExportFormat(StrEnum):
 
     smtlib = "smtlib"
     vnnlib = "vnnlib"
+    c = "c"
+    casadi = "casadi"
+    control = "control"
+    json = "json"
+    onnx = "onnx"
+    torch = "torch"
 
 
 class Dialect(StrEnum):
@@ -43,21 +50,46 @@ def register(app: typer.Typer) -> None:
 def export(
     bundle: BundlePath,
     form: Annotated[ExportFormat, typer.Option("--format", help="What is written.")] = ExportFormat.smtlib,
-    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Where to.", show_default="NAME.FORMAT beside it")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Where to.",
+                                             show_default="NAME.export, or NAME.smtlib, NAME.vnnlib, beside it")] = None,
     dialect: Annotated[Dialect, typer.Option("--dialect", help="auto: standard where all terms are algebraic, else dreal.")] = Dialect.auto,
     requirement: OwnRequirement = None,
     output_format: Format = OutputFormat.text,
 ) -> int:
-    """Write every obligation of a bundle as SMT-LIB 2, or as VNN-LIB with ONNX, for your own solver: unsat of all of them restates the shells."""
+    """Write an accepted bundle as C, CasADi, python-control, PyTorch, ONNX or JSON, or its obligations for your own solver."""
     from certctl.cli.output import ready
+
+    chosen, solvers = ready(output_format), form in (ExportFormat.smtlib, ExportFormat.vnnlib)
+    folder = out if out is not None else Path(os.path.abspath(bundle)).with_suffix(f".{form.value}" if solvers else ".export")
+    if Path(os.path.abspath(folder)).is_relative_to(os.path.abspath(bundle)):
+        raise UsageError(f"{folder} lies in the bundle, where a file that the certificate does not list breaks it; give another place with -o")
+    if form is not ExportFormat.smtlib and dialect is not Dialect.auto:
+        raise UsageError(f"--dialect is one of SMT-LIB; leave it out with --format {form.value}")
+    if not solvers:
+        return _models(bundle, form, folder, requirement, chosen)
+    return _obligations(bundle, form, folder, dialect, requirement, chosen)
+
+
+def _models(bundle: Path, form: ExportFormat, folder: Path, requirement: Path | None, chosen: OutputFormat) -> int:
+    from certctl.bridges.models import write_models
+
+    view = _opened(bundle, requirement)
+    result = from_receipt(view.receipt, bundle)
+    written = write_models(view, form.value, folder) if view.is_certified else []
+    if chosen is OutputFormat.json:
+        dump({**to_json(result), "format": form.value, "bundle_digest": view.receipt.bundle_digest, "files": [str(path) for path in written]})
+    else:
+        if requirement is None:
+            typer.echo("requirement=embedded")
+        fields([("written", str(path)) for path in written])
+        typer.echo(last_line(result))
+    return int(exit_code(result.outcome, result.code))
+
+
+def _obligations(bundle: Path, form: ExportFormat, folder: Path, dialect: Dialect, requirement: Path | None, chosen: OutputFormat) -> int:
     from verifiers.kernel.codes import Refusal
     from verifiers.smt.obligations import open_claim, queries_of
 
-    chosen, folder = ready(output_format), out if out is not None else Path(os.path.abspath(bundle)).with_suffix(f".{form.value}")
-    if Path(os.path.abspath(folder)).is_relative_to(os.path.abspath(bundle)):
-        raise UsageError(f"{folder} lies in the bundle, where a file that the certificate does not list breaks it; give another place with -o")
-    if form is ExportFormat.vnnlib and dialect is not Dialect.auto:
-        raise UsageError("--dialect is one of SMT-LIB; leave it out with --format vnnlib")
     try:
         claim = open_claim(bundle, requirement)
         digest, queries = claim.bundle.digest, queries_of(claim)
