@@ -122,7 +122,7 @@ def _plan_from_folders(folders: Sequence[Path]) -> _Plan:
         try:
             entries.append(Entry(files_named(requirement).controller, requirement, default_bundle(requirement)))
         except ValueError as problem:
-            broken.append(error(name_of(requirement), "BAD_REQUIREMENT", str(requirement), str(problem)))
+            broken.append(replace(error(name_of(requirement), "BAD_REQUIREMENT", str(requirement), str(problem)), requirement_file=str(requirement)))
     strays = _strays(folders, _named_by(requirements), {_same(entry.bundle) for entry in entries})
     root = folders[0] if folders[0].is_dir() else folders[0].parent
     return _Plan(Policy(), tuple(entries), (*broken, *strays), tuple(requirements), root)
@@ -140,7 +140,7 @@ def _judge(entry: Entry, policy: Policy) -> Result:
     from verifiers.kernel.check import check
 
     own = Result("ERROR", name_of(entry.requirement), property=stated_property(entry.requirement), bundle=str(entry.bundle),
-                 controller=_or_none(entry.controller))
+                 controller=_or_none(entry.controller), requirement_file=str(entry.requirement))
     try:
         own = replace(own, controller_sha256=None if entry.controller is None else _sha256(entry.controller))
     except OSError:
@@ -148,7 +148,7 @@ def _judge(entry: Entry, policy: Policy) -> Result:
     if not entry.bundle.is_dir():
         return own.refuse("NO_BUNDLE", str(entry.bundle), f"there is no bundle at {entry.bundle}; run certctl verify {entry.requirement}")
     receipt = check(entry.bundle, entry.requirement)
-    result = replace(from_receipt(receipt, entry.bundle), controller=own.controller)
+    result = replace(from_receipt(receipt, entry.bundle), controller=own.controller, requirement_file=own.requirement_file)
     if not result.is_proved:
         return replace(result, property=result.property or own.property)
     if receipt.requirement_source != "given":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,10 @@ class Result:
         Leaves of all proof trees.
     bundle : str or None
         Where the bundle lies.
+    requirement_file : str or None
+        The caller's requirement, where one was given.
+    receipt : Receipt or None
+        The kernel's own answer, for whoever draws what it accepted.
     """
 
     outcome: str
@@ -62,6 +66,8 @@ class Result:
     requirement: str | None = None
     obligations: tuple[Mapping[str, Any], ...] = ()
     assumptions: tuple[str, ...] = ()
+    requirement_file: str | None = None
+    receipt: Receipt | None = field(default=None, repr=False, compare=False)
 
     @builtins.property
     def is_proved(self) -> bool:
@@ -70,7 +76,7 @@ class Result:
 
     def refuse(self, code: str, at: str, message: str) -> Result:
         """The same result, refused: nothing that was proved is repeated as a claim."""
-        return replace(self, outcome="REFUSED", code=code, at=at, message=message, level=None, region=None, equilibrium=None)
+        return replace(self, outcome="REFUSED", code=code, at=at, message=message, level=None, region=None, equilibrium=None, receipt=None)
 
 
 def from_receipt(receipt: Receipt, bundle: Path | None = None) -> Result:
@@ -81,7 +87,7 @@ def from_receipt(receipt: Receipt, bundle: Path | None = None) -> Result:
         outcome, receipt.name, None if proved else receipt.code or "INTERNAL", None if proved else receipt.at, receipt.message, receipt.property,
         receipt.level if proved else None, receipt.region if proved else None, receipt.equilibrium if proved else None, None, 0.0, receipt.check_s,
         receipt.leaves, None if bundle is None else str(bundle), receipt.bundle_digest, None, receipt.controller_sha256,
-        receipt.requirement_source, tuple(receipt.obligations), tuple(receipt.assumptions))
+        receipt.requirement_source, tuple(receipt.obligations), tuple(receipt.assumptions), None, receipt)
 
 
 def from_verdict(verdict: Verdict, requirement: Path) -> Result:
@@ -91,11 +97,13 @@ def from_verdict(verdict: Verdict, requirement: Path) -> Result:
         return error(name_of(requirement), "INTERNAL", "verify", "the prover says PROVED but the kernel has not accepted a bundle")
     base = Result("ERROR", name_of(requirement)) if verdict.receipt is None else from_receipt(verdict.receipt, verdict.bundle)
     result = replace(base, name=verdict.name, search_s=verdict.search_s, counterexample=verdict.counterexample, message=verdict.message,
-                     bundle=None if verdict.bundle is None else str(verdict.bundle), property=base.property or stated_property(requirement))
+                     bundle=None if verdict.bundle is None else str(verdict.bundle), property=base.property or stated_property(requirement),
+                     requirement_file=str(requirement))
     if verdict.outcome == "PROVED":
         return result
     outcome = verdict.outcome if verdict.outcome in ("REFUTED", "REFUSED", "UNKNOWN") else "ERROR"
-    return replace(result, outcome=outcome, code=verdict.code or "INTERNAL", at=verdict.at, level=None, region=None, equilibrium=None)
+    return replace(result, outcome=outcome, code=verdict.code or "INTERNAL", at=verdict.at, level=None, region=None, equilibrium=None,
+                   receipt=None)
 
 
 def error(name: str, code: str, at: str, message: str, outcome: str = "ERROR") -> Result:

@@ -132,7 +132,17 @@ def open_view(bundle: str | Path | View, requirement: str | Path | None = None) 
     if isinstance(bundle, View):
         return bundle
     path, given = Path(bundle), None if requirement is None else Path(requirement)
-    receipt = check(path, given)
+    return view_of(path, check(path, given))
+
+
+def view_of(path: Path, receipt: Receipt) -> View:
+    """Open for reading a bundle that was checked in this very run; the receipt must be the kernel's own answer, never a stored one.
+
+    Raises
+    ------
+    Refusal
+        ``DIGEST_MISMATCH`` when the bundle is no longer the one that the receipt is about.
+    """
     try:
         opened = open_bundle(path)
         wanted = read_requirement(opened.requirement, receipt.name)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from certctl import __version__
-from certctl.cli import decide, export, proving, reading
+from certctl.cli import decide, export, gating, proving, reading
 from certctl.cli.exit_codes import ExitCode, table
 from certctl.cli.output import UsageError, say
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]}, epilog=table(),
     help="Prove closed-loop stability of learned controllers, re-check the proof with a small kernel, and let nothing else be deployed.")
 proving.register(app)
+gating.register(app)
 decide.register(app)
 reading.register(app)
 export.register(app)

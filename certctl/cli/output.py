@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
@@ -12,7 +13,7 @@ from typing import Any
 
 import typer
 
-from certctl.result import Result, to_json
+from certctl.result import Result
 
 
 class OutputFormat(StrEnum):
@@ -27,6 +28,7 @@ class OutputFormat(StrEnum):
 
 
 _READY = (OutputFormat.text, OutputFormat.json)
+_COMMAND = re.compile(r"^\s*::|##(?=\[)")
 
 
 class UsageError(Exception):
@@ -34,15 +36,19 @@ class UsageError(Exception):
 
 
 def ready(chosen: OutputFormat) -> OutputFormat:
-    """Return the format, or say that it is not there yet."""
+    """Return the format of a command that only prints something to read, or say that it has none but text and json."""
     if chosen not in _READY:
-        raise UsageError(f"--output-format {chosen.value} comes in a later version; use text or json")
+        raise UsageError(f"--output-format {chosen.value} is for verify, falsify, check, gate and diff; this command takes text or json")
     return chosen
 
 
 def clean(text: object) -> str:
-    r"""Make a text safe for a terminal line: control and other unprintable characters become ``\xNN``, so nobody's file name forges a line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    r"""Make a text safe for a terminal line: control and other unprintable characters become ``\xNN``, so nobody's file name forges a line.
+
+    A beginning ``::`` and ``##[`` anywhere, which GitHub and Azure would read as commands to the runner, get a backslash.
+    """
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    return _COMMAND.sub(lambda found: "##\\" if found[0] == "##" else f"\\{found[0]}", plain)
 
 
 def word(text: object) -> str:
@@ -99,11 +105,8 @@ def dump(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
-def emit(result: Result, chosen: OutputFormat) -> None:
-    """Print one result: the JSON object, or text whose last line is the contract's."""
-    if chosen is OutputFormat.json:
-        dump(to_json(result))
-        return
+def emit(result: Result) -> None:
+    """Print one result as text whose last line is the contract's."""
     fields(summary(result))
     typer.echo(last_line(result))
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Commands that decide: verify, falsify, check and gate."""
+"""Commands that decide about one requirement: verify, falsify and check."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from certctl.cli.exit_codes import ExitCode, combine, exit_code, table
-from certctl.cli.output import OutputFormat, UsageError, clean, dump, emit, last_line, ready, say
+from certctl.cli.exit_codes import ExitCode, exit_code, table
+from certctl.cli.output import OutputFormat, UsageError, clean, emit, say
 from certctl.cli.progress import progress_on_stderr
+from certctl.cli.reporting import OutputFiles, Outputs, outputs
+from certctl.formats import Account
 from certctl.requirements import default_bundle, name_of
-from certctl.result import Result, error, from_receipt, from_verdict, stated_property, to_json
+from certctl.result import Result, error, from_receipt, from_verdict, stated_property
 from verifiers.kernel.codes import Code, Refusal
 
 Format = Annotated[OutputFormat, typer.Option("--output-format", help="How the result is printed on stdout.", show_default=True)]
@@ -25,7 +27,7 @@ RequirementFile = Annotated[Path, typer.Argument(metavar="REQUIREMENT.toml", hel
 
 def register(app: typer.Typer) -> None:
     """Add the deciding commands to the application."""
-    for command in (verify, falsify, check, gate):
+    for command in (verify, falsify, check):
         app.command(epilog=table())(stoppable(command))
 
 
@@ -51,9 +53,10 @@ def verify(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted search.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     output_format: Format = OutputFormat.text,
+    output_file: OutputFiles = None,
 ) -> int:
     """Falsify, prove, write a bundle, and let the kernel decide."""
-    chosen, bundle = ready(output_format), out or default_bundle(requirement)
+    to, bundle = outputs(output_format, output_file), out or default_bundle(requirement)
     if not 0 < budget < float("inf"):
         raise UsageError("--budget is a positive number of seconds")
 
@@ -67,7 +70,7 @@ def verify(
             verdict = prove(requirement, bundle, budget=budget, workers=workers, resume=resume, force=force, progress=progress)
         return from_verdict(verdict, requirement)
 
-    return _finish(_guard(work, requirement, "verify"), chosen)
+    return _finish("verify", work, requirement, to)
 
 
 def falsify(
@@ -75,9 +78,10 @@ def falsify(
     budget: Annotated[float, typer.Option("--budget", metavar="S", help="Seconds for the search.", min=0.0)] = 60.0,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random starts.", min=0)] = 0,
     output_format: Format = OutputFormat.text,
+    output_file: OutputFiles = None,
 ) -> int:
     """Search for a counterexample and replay it exactly: exit 1 found, 3 none."""
-    chosen = ready(output_format)
+    to = outputs(output_format, output_file)
 
     def work() -> Result:
         from certctl import falsify as attack
@@ -88,7 +92,7 @@ def falsify(
             return error(result.name, "INTERNAL", "falsify", "a search for counterexamples cannot prove anything")
         return result
 
-    return _finish(_guard(work, requirement, "falsify"), chosen)
+    return _finish("falsify", work, requirement, to)
 
 
 def check(
@@ -96,60 +100,21 @@ def check(
     requirement: Annotated[Path | None, typer.Option("--requirement", metavar="REQUIREMENT.toml", help="Your requirement; without it the copy in "
                                                      "the bundle, and the output says so.", show_default=False)] = None,
     output_format: Format = OutputFormat.text,
+    output_file: OutputFiles = None,
 ) -> int:
     """Run the kernel alone on a bundle; needs neither a learner nor a solver."""
-    chosen = ready(output_format)
+    to = outputs(output_format, output_file)
 
     def work() -> Result:
         from certctl import check as kernel
 
-        return from_receipt(kernel(bundle, requirement), bundle)
+        result = from_receipt(kernel(bundle, requirement), bundle)
+        return replace(result, requirement_file=None if requirement is None else str(requirement))
 
-    result = _guard(work, requirement or bundle / "requirement.toml", "check")
     if requirement is None:
         # Which question was answered matters as much as the answer.
-        if chosen is OutputFormat.text:
-            typer.echo("requirement=embedded")
-        else:
-            say("requirement=embedded")
-    return _finish(result, chosen)
-
-
-def gate(
-    paths: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]...", help="Folders with controllers.", show_default="this folder")] = None,
-    policy: Annotated[Path | None, typer.Option("--policy", metavar="certctl.toml", help="The policy; certctl.toml of PATH is used where it exists.",
-                                                show_default=False)] = None,
-    policy_digest: Annotated[str | None, typer.Option("--policy-digest", metavar="SHA256", help="Refuse unless policy and requirements have this "
-                                                      "digest (pin it outside the repository).", show_default=False)] = None,
-    output_format: Format = OutputFormat.text,
-) -> int:
-    """Every controller must have a passing bundle, checked now against your own requirements."""
-    from certctl.gatekeeper import BadPolicy
-    from certctl.gatekeeper import gate as keep
-
-    chosen = ready(output_format)
-    try:
-        report = keep(paths or (), policy, pinned=policy_digest, progress=lambda name: say(f"checking {name}"))
-    except (BadPolicy, FileNotFoundError) as problem:
-        raise UsageError(str(problem)) from None
-    say(f"policy digest {report.policy_digest}")
-    codes = [exit_code(result.outcome, result.code) for result in report.controllers]
-    if chosen is OutputFormat.json:
-        dump({"controllers": [to_json(result) for result in report.controllers], "deployable": report.deployable, "refused": report.refused,
-              "policy": report.policy, "policy_digest": report.policy_digest})
-    for result in report.controllers:
-        if not result.is_proved:
-            say(f"{result.name}: {result.message}")
-        if chosen is OutputFormat.text:
-            typer.echo(last_line(result))
-    if not codes:
-        where = ", ".join(str(path) for path in paths or [Path()])
-        nothing = error("gate", "NOTHING_TO_CHECK", where, f"no requirement, policy entry or controller was found under {where}", "REFUSED")
-        say(nothing.message)
-        if chosen is OutputFormat.text:
-            typer.echo(last_line(nothing))
-    say(f"{report.deployable} deployable, {report.refused} refused")
-    return int(combine(codes))
+        (typer.echo if to.chosen is OutputFormat.text else say)("requirement=embedded")
+    return _finish("check", work, requirement or bundle / "requirement.toml", to)
 
 
 def missing(error: ModuleNotFoundError) -> str:
@@ -184,8 +149,15 @@ def _readable(requirement: Path) -> None:
         raise Refusal(Code.MISSING_FILE, str(requirement), f"there is no requirement at {requirement}; give the path of a requirement file")
 
 
-def _finish(result: Result, chosen: OutputFormat) -> int:
-    emit(result, chosen)
-    if not result.is_proved and chosen is not OutputFormat.text:
+def _finish(command: str, work: Callable[[], Result], requirement: Path, to: Outputs) -> int:
+    with to.guarded(command):
+        result = _guard(work, requirement, command)
+        account = Account(command, (result,))
+        if to.chosen is OutputFormat.text:
+            emit(result)
+            to.write(account)
+        else:
+            to.publish(account)
+    if not result.is_proved and to.chosen is not OutputFormat.text:
         say(f"{result.code}: {result.message}")
     return int(exit_code(result.outcome, result.code))
