@@ -155,10 +155,11 @@ def _judge(entry: Entry, policy: Policy) -> Result:
         return result.refuse("INTERNAL", str(entry.bundle), "the kernel answered the embedded requirement, not the given one")
     if receipt.controller_sha256 != own.controller_sha256:
         return result.refuse("CONTROLLER_MISMATCH", str(entry.controller), f"{entry.controller} is not the controller in {entry.bundle}")
-    if policy.allowed_properties is not None and result.property not in policy.allowed_properties:
-        return result.refuse("PROPERTY_NOT_ALLOWED", str(entry.requirement), f"{result.property} is not among {', '.join(policy.allowed_properties)}")
-    if result.level not in LEVELS or LEVELS.index(result.level) < LEVELS.index(policy.minimum):
-        return result.refuse("LEVEL_TOO_LOW", str(entry.bundle), f"the evidence is {result.level}, the policy demands {policy.minimum}")
+    minimum, allowed = entry.minimum or policy.minimum, entry.allowed_properties or policy.allowed_properties
+    if allowed is not None and result.property not in allowed:
+        return result.refuse("PROPERTY_NOT_ALLOWED", str(entry.requirement), f"{result.property} is not among {', '.join(allowed)}")
+    if result.level not in LEVELS or LEVELS.index(result.level) < LEVELS.index(minimum):
+        return result.refuse("LEVEL_TOO_LOW", str(entry.bundle), f"the evidence is {result.level}, the policy demands {minimum}")
     return result
 
 

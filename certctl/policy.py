@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from certctl.requirements import default_bundle, read_toml
 from certctl.result import LEVELS
 
 NAME = "certctl.toml"
-_KEYS = {"": {"controller", "gate"}, "controller": {"path", "requirement", "bundle"}, "gate": {"minimum", "allowed_properties"}}
+_KEYS = {"": {"controller", "gate"}, "controller": {"path", "requirement", "bundle", "minimum", "allowed_properties"},
+         "gate": {"minimum", "allowed_properties"}}
 
 
 class BadPolicy(ValueError):
@@ -22,11 +23,16 @@ class BadPolicy(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One pairing: the controller that is deployed (None for a plant without inputs), a person's requirement, and the bundle between them."""
+    """One pairing: the controller that is deployed (None for a plant without inputs), a person's requirement, and the bundle between them.
+
+    ``minimum`` and ``allowed_properties`` hold for this controller in place of the gate's, which they can only tighten.
+    """
 
     controller: Path | None
     requirement: Path
     bundle: Path
+    minimum: str | None = None
+    allowed_properties: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,9 @@ def read_policy(path: Path) -> Policy:
     if not isinstance(gate, dict) or not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
         raise BadPolicy(f"{path}: write controllers as [[controller]] tables and the rest as one [gate] table")
     _known(gate, "gate", path)
-    minimum, allowed = gate.get("minimum", "L2"), gate.get("allowed_properties")
-    if minimum not in LEVELS:
-        raise BadPolicy(f"{path}: gate.minimum is one of {', '.join(LEVELS)}, not {minimum!r}")
-    if allowed is not None and not (isinstance(allowed, list) and allowed and all(isinstance(item, str) for item in allowed)):
-        raise BadPolicy(f"{path}: gate.allowed_properties is a list of at least one property name")
-    return Policy(tuple(_entry(row, path) for row in rows), minimum, None if allowed is None else tuple(allowed))
+    minimum, allowed = _evidence(gate, "gate", path)
+    policy = Policy((), minimum or "L2", allowed)
+    return replace(policy, entries=tuple(_entry(row, policy, path) for row in rows))
 
 
 def policy_digest(files: Iterable[Path], root: Path) -> str:
@@ -89,13 +92,30 @@ def _known(table: dict[str, Any], at: str, path: Path) -> None:
         raise BadPolicy(f"{path}: the key {f'{at}.{unknown[0]}'.lstrip('.')} is unknown; known here are {', '.join(sorted(_KEYS[at]))}")
 
 
-def _entry(row: dict[str, Any], path: Path) -> Entry:
+def _evidence(table: dict[str, Any], at: str, path: Path) -> tuple[str | None, tuple[str, ...] | None]:
+    """What a table says about ``minimum`` and ``allowed_properties``."""
+    minimum, allowed = table.get("minimum"), table.get("allowed_properties")
+    if minimum is not None and minimum not in LEVELS:
+        raise BadPolicy(f"{path}: {at}.minimum is one of {', '.join(LEVELS)}, not {minimum!r}")
+    if allowed is not None and not (isinstance(allowed, list) and allowed and all(isinstance(item, str) for item in allowed)):
+        raise BadPolicy(f"{path}: {at}.allowed_properties is a list of at least one property name")
+    return minimum, None if allowed is None else tuple(allowed)
+
+
+def _entry(row: dict[str, Any], policy: Policy, path: Path) -> Entry:
     _known(row, "controller", path)
+    minimum, allowed = _evidence(row, "controller", path)
+    if minimum is not None and LEVELS.index(minimum) < LEVELS.index(policy.minimum):
+        raise BadPolicy(f"{path}: controller.minimum {minimum} is below gate.minimum {policy.minimum}; one controller's demands can only be tighter")
+    if wider := sorted(set(allowed or ()) - set(policy.allowed_properties or allowed or ())):
+        raise BadPolicy(f"{path}: controller.allowed_properties has {wider[0]}, which gate.allowed_properties does not; it can only be narrower")
     for key in ("path", "requirement"):
         if key not in row:
             raise BadPolicy(f"{path}: a [[controller]] table lacks {key}; add it")
-    for key, value in row.items():
+    for key in ("path", "requirement", "bundle"):
+        value = row.get(key, "x")
         if not (isinstance(value, str) and value and "\0" not in value):
             raise BadPolicy(f"{path}: controller.{key} is a path, written as a string")
     requirement = path.parent / row["requirement"]
-    return Entry(path.parent / row["path"], requirement, path.parent / row["bundle"] if "bundle" in row else default_bundle(requirement))
+    bundle = path.parent / row["bundle"] if "bundle" in row else default_bundle(requirement)
+    return Entry(path.parent / row["path"], requirement, bundle, minimum, allowed)

@@ -39,7 +39,10 @@ class Outputs:
         try:
             yield
         except BaseException as problem:
-            self.write(Account(command, (_accident(command, problem),)))
+            failed = Account(command, (_accident(command, problem),))
+            if self.chosen is OutputFormat.github:
+                typer.echo(FORMATS["github"](failed), nl=False)
+            self.write(failed)
             raise
 
     def write(self, account: Account) -> None:

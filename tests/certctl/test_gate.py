@@ -38,6 +38,7 @@ def policy(folder, text):
     return folder / "certctl.toml"
 
 
+BOTH = '["asymptotic_stability_roa", "forward_invariance"]'
 ENTRY = '[[controller]]\npath = "controller.onnx"\nrequirement = "loop.requirement.toml"\nbundle = "loop.cert"\n'
 
 
@@ -169,6 +170,25 @@ def test_the_embedded_requirement_is_never_used(folder, monkeypatch):
     ('allowed_properties = ["asymptotic_stability_roa"]', None), ('minimum = "L2"', None), ('minimum = "L0"', None)])
 def test_the_policy_decides_which_evidence_is_enough(folder, rule, code):
     assert verdict(gate([folder], policy(folder, f"[gate]\n{rule}\n{ENTRY}"))) == ([code], 0 if code is None else 1)
+
+
+@pytest.mark.threat("T04")
+@pytest.mark.parametrize(("gate_rule", "rule", "code"), [
+    ("", 'minimum = "L3"', "LEVEL_TOO_LOW"), ('minimum = "L1"', 'minimum = "L2"', None), ("", 'minimum = "L2"', None),
+    ("", 'allowed_properties = ["forward_invariance"]', "PROPERTY_NOT_ALLOWED"),
+    (f"allowed_properties = {BOTH}", 'allowed_properties = ["forward_invariance"]', "PROPERTY_NOT_ALLOWED"),
+    (f"allowed_properties = {BOTH}", 'allowed_properties = ["asymptotic_stability_roa"]', None)])
+def test_one_controller_may_have_tighter_rules(folder, gate_rule, rule, code):
+    assert verdict(gate([folder], policy(folder, f"[gate]\n{gate_rule}\n{ENTRY}{rule}\n"))) == ([code], 0 if code is None else 1)
+
+
+@pytest.mark.threat("T18")
+@pytest.mark.parametrize(("gate_rule", "rule"), [
+    ("", 'minimum = "L1"'), ('minimum = "L3"', 'minimum = "L2"'), ("", "minimum = 2"), ("", "allowed_properties = []"),
+    ('allowed_properties = ["forward_invariance"]', 'allowed_properties = ["forward_invariance", "asymptotic_stability_roa"]')])
+def test_no_controller_may_have_looser_rules_than_the_gate(folder, gate_rule, rule):
+    with pytest.raises(BadPolicy, match="controller"):
+        gate([folder], policy(folder, f"[gate]\n{gate_rule}\n{ENTRY}{rule}\n"))
 
 
 @pytest.mark.parametrize("text", [
