@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from certctl import __version__
-from certctl.cli import decide, export, gating, proving, reading
+from certctl.cli import comparing, decide, export, gating, proving, reading
 from certctl.cli.exit_codes import ExitCode, table
 from certctl.cli.output import UsageError, say
 
@@ -24,6 +24,7 @@ gating.register(app)
 decide.register(app)
 reading.register(app)
 export.register(app)
+comparing.register(app)
 
 
 def _version(wanted: bool) -> None:
