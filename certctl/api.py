@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ class Deployable:
     receipt: Receipt
 
 
-def load_deployable(bundle: str | Path, requirement: str | Path) -> Deployable:
+def load_deployable(bundle: str | Path, requirement: str | Path, signed_by: Sequence[str] = ()) -> Deployable:
     """Run the kernel on a bundle against *your* requirement and return the very bytes that it accepted.
 
     Parameters
@@ -47,6 +48,9 @@ def load_deployable(bundle: str | Path, requirement: str | Path) -> Deployable:
         Bundle directory.
     requirement : path
         The requirement that you keep; the copy inside the bundle is never used.
+
+    signed_by : sequence of str
+        Public keys (``ed25519:…``) each of which must have signed what the kernel accepted; none by default.
 
     Returns
     -------
@@ -71,7 +75,21 @@ def load_deployable(bundle: str | Path, requirement: str | Path) -> Deployable:
         raise NotDeployable(receipt.code or "INTERNAL", f"{receipt.at}: {receipt.message}", receipt)
     if receipt.requirement_source != "given" or receipt.controller_sha256 is None:
         raise NotDeployable("INTERNAL", "the kernel has accepted a plant without a controller, or not against the given requirement", receipt)
+    if signed_by:
+        _demand_signatures(bundle, receipt, signed_by)
     return Deployable(controller_bytes(bundle, receipt.controller_sha256, receipt), receipt.controller_sha256, receipt)
+
+
+def _demand_signatures(bundle: Path, receipt: Receipt, texts: Sequence[str]) -> None:
+    from certctl import signing
+
+    try:
+        keys = [signing.parse_key(text) for text in texts]
+        signing.signed_by(bundle, receipt, keys, len(keys))
+    except ValueError as error:
+        raise NotDeployable("USAGE", str(error), receipt) from None
+    except signing.SignatureFault as fault:
+        raise NotDeployable(fault.code, fault.message, receipt) from None
 
 
 def controller_bytes(bundle: Path, sha256: str, receipt: Receipt | None = None) -> bytes:

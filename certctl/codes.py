@@ -32,6 +32,10 @@ class OwnCode(Enum):
         "`path`, `requirement` and optionally `bundle`, and one `[gate]` table with `minimum` and `allowed_properties`.")
     POLICY_CHANGED = 4, ("The policy and the requirements that the gate used are not those of the digest given with `--policy-digest`. A change of "
         "the question needs a person: review it, then pin the new digest outside the repository.")
+    UNSIGNED = 4, ("The policy (or --signed-by) asks for a signature, and the bundle has none. Whoever vouches for it "
+        "runs `certctl sign BUNDLE --key KEY`.")
+    BAD_SIGNATURE = 4, ("The bundle has an envelope, but no signature that counts: another key, another certificate, changed bytes, too few signers, "
+        "or no DSSE envelope at all. Sign the bundle again with a key that the policy lists.")
     NOTHING_TO_CHECK = 5, ("No requirement, no policy entry and no controller was found, so nothing was checked, and that is not a pass. Give the "
         "folder that holds the controllers, or a policy with `--policy`.")
     NO_COUNTEREXAMPLE = 3, ("The search found no counterexample in its time. That is no proof: run `certctl verify`.")

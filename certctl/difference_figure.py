@@ -70,7 +70,8 @@ def _outline(ax: Any, old: View, new: View, pair: tuple[int, int]) -> Any:
     values = np.where((points >= lo).all(axis=1) & (points <= hi).all(axis=1), np.clip(np.nan_to_num(old.signed(points), nan=1.0), -1, 1), 1.0)
     if not (values <= 0).any():
         return None
-    ax.contour(first, second, values.reshape(_RESOLUTION, _RESOLUTION), levels=[0.0], colors=[palette.BLUE], linewidths=1.2, linestyles="dashed", zorder=4)
+    values = values.reshape(_RESOLUTION, _RESOLUTION)
+    ax.contour(first, second, values, levels=[0.0], colors=[palette.BLUE], linewidths=1.2, linestyles="dashed", zorder=4)
     return Line2D([], [], color=palette.BLUE, linestyle="dashed", linewidth=1.2)
 
 

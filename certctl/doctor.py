@@ -15,7 +15,9 @@ BASE, OPTIONAL = ("numpy", "scipy", "typer", "rich", "matplotlib"), (
     ("casadi", "model", "plants of your own"), ("control", "model", "linear systems in and out"), ("torch", "learn", "training"),
     ("onnx", "learn", "export of trained networks"), ("onnxruntime", "dev", "running controllers"), ("cvxpy", "sdp", "semidefinite programs"),
     ("clarabel", "sdp", "solver for them"), ("daqp", "mpc", "quadratic programs"), ("z3", "smt", "polynomial and piecewise-linear queries"),
-    ("cvc5", "smt", "the same, and some with exp, sin, cos"), ("flint", "dev", "second checker"))
+    ("cvc5", "smt", "the same, and some with exp, sin, cos"), ("cryptography", "sign", "signatures of bundles"), ("flint", "dev", "second checker"))
+EXTRA = {name: extra for name, extra, _ in OPTIONAL}
+"""Optional module to the extra that brings it."""
 _DISTRIBUTION = {"z3": "z3-solver", "flint": "python-flint"}
 DREAL = "CERTCTL_DREAL"
 """Names the program ``dreal``, as for verifiers/smt/dreal.py."""

@@ -42,7 +42,7 @@ PARAGRAPHS: dict[Code, str] = {
     Code.REQUIREMENT_MISMATCH: ("The requirement given differs from the one embedded in the bundle, so the proof answers another question. Verify "
         "again with the present requirement."),
     Code.UNLISTED_FILE: ("The bundle's folder holds a file that certificate.json does not list, so nobody has vouched for it. Remove it, or write "
-        "the bundle again; only check.json, report.html and figures may lie beside."),
+        "the bundle again; only check.json, report.html, certificate.dsse.json and figures may lie beside."),
     Code.UNSAFE_PATH: ("A path inside a bundle is absolute, climbs out with `..`, holds control characters, or is a link or another special file. "
         "A bundle holds regular files with plain names only; write it again."),
     # the proof does not show what is required

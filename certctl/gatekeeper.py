@@ -15,6 +15,7 @@ from pathlib import Path
 from certctl.policy import NAME, BadPolicy, Entry, Policy, policy_digest, read_policy
 from certctl.requirements import default_bundle, files_named, is_requirement, name_of
 from certctl.result import LEVELS, Result, error, from_receipt, stated_property
+from certctl.signing import Key, SignatureFault, names, signed_by
 
 CONTROLLERS = (".onnx", ".safetensors")
 _CHUNK = 1 << 20
@@ -160,7 +161,19 @@ def _judge(entry: Entry, policy: Policy) -> Result:
         return result.refuse("PROPERTY_NOT_ALLOWED", str(entry.requirement), f"{result.property} is not among {', '.join(allowed)}")
     if result.level not in LEVELS or LEVELS.index(result.level) < LEVELS.index(minimum):
         return result.refuse("LEVEL_TOO_LOW", str(entry.bundle), f"the evidence is {result.level}, the policy demands {minimum}")
-    return result
+    return with_signatures(result, entry.bundle, policy.signers, policy.signatures)
+
+
+def with_signatures(result: Result, bundle: Path, keys: Sequence[Key], least: int) -> Result:
+    """The same result, refused unless at least ``least`` of the keys have signed what the kernel accepted in it."""
+    if least < 1:
+        return result
+    if result.receipt is None:
+        return result.refuse("BAD_SIGNATURE", str(bundle), "there is no receipt of the kernel that a signature could belong to")
+    try:
+        return replace(result, signed_by=names(signed_by(bundle, result.receipt, keys, least)))
+    except SignatureFault as fault:
+        return result.refuse(fault.code, str(bundle), fault.message)
 
 
 def _strays(places: Sequence[Path], named: set[str], bundles: set[str]) -> Iterator[Result]:

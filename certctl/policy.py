@@ -11,10 +11,12 @@ from typing import Any
 
 from certctl.requirements import default_bundle, read_toml
 from certctl.result import LEVELS
+from certctl.signing import Key, parse_key
 
 NAME = "certctl.toml"
-_KEYS = {"": {"controller", "gate"}, "controller": {"path", "requirement", "bundle", "minimum", "allowed_properties"},
-         "gate": {"minimum", "allowed_properties"}}
+_KEYS = {"": {"controller", "gate", "signer"}, "signer": {"name", "key"},
+         "controller": {"path", "requirement", "bundle", "minimum", "allowed_properties"},
+         "gate": {"minimum", "allowed_properties", "signatures"}}
 
 
 class BadPolicy(ValueError):
@@ -37,11 +39,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Policy:
-    """What the gate demands; ``allowed_properties`` None allows every property that a requirement states."""
+    """What the gate demands; ``allowed_properties`` None allows every property that a requirement states.
+
+    Every bundle needs valid signatures of at least ``signatures`` different keys of ``signers``; 0 where the policy names no signer.
+    """
 
     entries: tuple[Entry, ...] = ()
     minimum: str = "L2"
     allowed_properties: tuple[str, ...] | None = None
+    signers: tuple[Key, ...] = ()
+    signatures: int = 0
 
 
 def read_policy(path: Path) -> Policy:
@@ -57,13 +64,35 @@ def read_policy(path: Path) -> Policy:
     except ValueError as error:
         raise BadPolicy(str(error)) from None
     _known(table, "", path)
-    gate, rows = table.get("gate", {}), table.get("controller", [])
-    if not isinstance(gate, dict) or not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
-        raise BadPolicy(f"{path}: write controllers as [[controller]] tables and the rest as one [gate] table")
+    gate, rows, people = table.get("gate", {}), table.get("controller", []), table.get("signer", [])
+    if not isinstance(gate, dict) or not all(isinstance(found, list) and all(isinstance(row, dict) for row in found) for found in (rows, people)):
+        raise BadPolicy(f"{path}: write controllers as [[controller]] tables, signers as [[signer]] tables and the rest as one [gate] table")
     _known(gate, "gate", path)
     minimum, allowed = _evidence(gate, "gate", path)
-    policy = Policy((), minimum or "L2", allowed)
+    signers = tuple(_signer(row, path) for row in people)
+    policy = Policy((), minimum or "L2", allowed, signers, _signatures(gate, signers, path))
     return replace(policy, entries=tuple(_entry(row, policy, path) for row in rows))
+
+
+def _signer(row: dict[str, Any], path: Path) -> Key:
+    _known(row, "signer", path)
+    name, text = row.get("name"), row.get("key")
+    if not (isinstance(name, str) and name and isinstance(text, str)):
+        raise BadPolicy(f"{path}: a [[signer]] table has name and key, both texts")
+    try:
+        return parse_key(text, name)
+    except ValueError as error:
+        raise BadPolicy(f"{path}: signer {name}: {error}") from None
+
+
+def _signatures(gate: dict[str, Any], signers: tuple[Key, ...], path: Path) -> int:
+    """How many signers must have signed: all that is asked for must be possible, and signers that nobody asks would mislead."""
+    wanted, different = gate.get("signatures", 1 if signers else 0), len({key.raw for key in signers})
+    if len({key.name for key in signers}) != len(signers) or different != len(signers):
+        raise BadPolicy(f"{path}: two [[signer]] tables have one name or one key")
+    if type(wanted) is not int or not (1 if signers else 0) <= wanted <= different:
+        raise BadPolicy(f"{path}: gate.signatures is a number from 1 to the number of [[signer]] tables, of which there are {different}")
+    return wanted
 
 
 def policy_digest(files: Iterable[Path], root: Path) -> str:

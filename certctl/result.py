@@ -42,6 +42,8 @@ class Result:
         Where the bundle lies.
     requirement_file : str or None
         The caller's requirement, where one was given.
+    signed_by : tuple of str
+        Names of the keys that were asked for and have signed.
     receipt : Receipt or None
         The kernel's own answer, for whoever draws what it accepted.
     """
@@ -67,6 +69,7 @@ class Result:
     obligations: tuple[Mapping[str, Any], ...] = ()
     assumptions: tuple[str, ...] = ()
     requirement_file: str | None = None
+    signed_by: tuple[str, ...] = ()
     receipt: Receipt | None = field(default=None, repr=False, compare=False)
 
     @builtins.property
@@ -87,7 +90,7 @@ def from_receipt(receipt: Receipt, bundle: Path | None = None) -> Result:
         outcome, receipt.name, None if proved else receipt.code or "INTERNAL", None if proved else receipt.at, receipt.message, receipt.property,
         receipt.level if proved else None, receipt.region if proved else None, receipt.equilibrium if proved else None, None, 0.0, receipt.check_s,
         receipt.leaves, None if bundle is None else str(bundle), receipt.bundle_digest, None, receipt.controller_sha256,
-        receipt.requirement_source, tuple(receipt.obligations), tuple(receipt.assumptions), None, receipt)
+        receipt.requirement_source, tuple(receipt.obligations), tuple(receipt.assumptions), None, (), receipt)
 
 
 def from_verdict(verdict: Verdict, requirement: Path) -> Result:
@@ -143,6 +146,7 @@ def to_json(result: Result) -> dict[str, Any]:
         "search_s": number(result.search_s), "check_s": number(result.check_s), "leaves": result.leaves,
         "bundle": result.bundle, "bundle_digest": result.bundle_digest,
         "controller": result.controller, "controller_sha256": result.controller_sha256, "requirement": result.requirement,
+        "signed_by": list(result.signed_by),
         "counterexample": None if witness is None else {"x": [number(v) for v in witness["x"]], "why": witness.get("why")},
         "obligations": [{key: number(value) if isinstance(value, float) else value for key, value in entry.items()} for entry in result.obligations],
         "assumptions": list(result.assumptions),

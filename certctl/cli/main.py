@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from certctl import __version__
-from certctl.cli import comparing, decide, export, gating, proving, reading
+from certctl.cli import comparing, decide, export, gating, proving, reading, signing
 from certctl.cli.exit_codes import ExitCode, table
 from certctl.cli.output import UsageError, say
 
@@ -25,6 +25,7 @@ decide.register(app)
 reading.register(app)
 export.register(app)
 comparing.register(app)
+signing.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -118,6 +118,7 @@ def summary(result: Result) -> list[tuple[str, object]]:
     if result.equilibrium is not None:
         pairs.append(("equilibrium", box_text(result.equilibrium)))
     if result.is_proved:
+        pairs.append(("signed by", ", ".join(result.signed_by)))
         pairs.append(("obligations", f"{len(result.obligations)} proved, leaves {result.leaves}"))
     if result.counterexample is not None:
         pairs += [("witness", "x = " + vector_text(result.counterexample["x"])), ("why", result.counterexample.get("why"))]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,10 +16,14 @@ from certctl.cli.exit_codes import ExitCode, exit_code, table
 from certctl.cli.output import OutputFormat, UsageError, clean, emit, say
 from certctl.cli.progress import progress_on_stderr
 from certctl.cli.reporting import OutputFiles, Outputs, outputs
+from certctl.doctor import EXTRA
 from certctl.formats import Account
 from certctl.requirements import default_bundle, name_of
 from certctl.result import Result, error, from_receipt, from_verdict, stated_property
 from verifiers.kernel.codes import Code, Refusal
+
+if TYPE_CHECKING:
+    from certctl.signing import Key
 
 Format = Annotated[OutputFormat, typer.Option("--output-format", help="How the result is printed on stdout.", show_default=True)]
 RequirementFile = Annotated[Path, typer.Argument(metavar="REQUIREMENT.toml", help="requirement.toml or NAME.requirement.toml", show_default=False)]
@@ -99,16 +103,21 @@ def check(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle directory.", show_default=False)],
     requirement: Annotated[Path | None, typer.Option("--requirement", metavar="REQUIREMENT.toml", help="Your requirement; without it the copy in "
                                                      "the bundle, and the output says so.", show_default=False)] = None,
+    signed: Annotated[list[Path] | None, typer.Option("--signed-by", metavar="KEY.pub", help="Demand a valid signature of this key; repeatable, then "
+                                                      "of each.", show_default=False)] = None,
     output_format: Format = OutputFormat.text,
     output_file: OutputFiles = None,
 ) -> int:
     """Run the kernel alone on a bundle; needs neither a learner nor a solver."""
-    to = outputs(output_format, output_file)
+    to, keys = outputs(output_format, output_file), _keys(signed or ())
 
     def work() -> Result:
         from certctl import check as kernel
+        from certctl.gatekeeper import with_signatures
 
         result = from_receipt(kernel(bundle, requirement), bundle)
+        if result.is_proved:
+            result = with_signatures(result, bundle, keys, len(keys))
         return replace(result, requirement_file=None if requirement is None else str(requirement))
 
     if requirement is None:
@@ -117,12 +126,24 @@ def check(
     return _finish("check", work, requirement or bundle / "requirement.toml", to)
 
 
+def _keys(paths: Sequence[Path]) -> list[Key]:
+    from certctl.signing import read_key
+
+    try:
+        found = [read_key(path) for path in paths]
+    except ValueError as problem:
+        raise UsageError(f"--signed-by: {problem}") from None
+    if len({key.raw for key in found}) != len(found):
+        raise UsageError("--signed-by names one key twice, which is no second signature")
+    return found
+
+
 def missing(error: ModuleNotFoundError) -> str:
     """One sentence about an optional part that is not installed."""
     part = (error.name or "a part").split(".")[0]
     if part in ("certctl", "verifiers", "systems"):
         return f"{error.name} is missing, so this installation is incomplete: install certctl again"
-    return f'{clean(part)} is not installed, which this command needs: pip install "certctl[all]"'
+    return f'{clean(part)} is not installed, which this command needs: pip install "certctl[{EXTRA.get(part, "all")}]"'
 
 
 def _guard(work: Callable[[], Result], requirement: Path, at: str) -> Result:

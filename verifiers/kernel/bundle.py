@@ -25,7 +25,7 @@ _FUNCTIONS: dict[str, dict[str, Reader]] = {"onnx": {"kind": str, **_FILE}, "qua
 _PLAIN = re.compile(r"(proof/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:\[\]-]{0,127}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_BESIDE = re.compile(r"check\.json|report\.html|[^/]*\.(png|pdf|svg)", re.ASCII)  # may lie in the folder, never read
+_BESIDE = re.compile(r"check\.json|report\.html|certificate\.dsse\.json|[^/]*\.(png|pdf|svg)", re.ASCII)  # may lie in the folder, never read
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".bin", ".joblib", ".dill", ".npy", ".npz")
 
 
