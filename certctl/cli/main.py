@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from certctl import __version__
-from certctl.cli import comparing, decide, export, gating, proving, reading, signing
+from certctl.cli import beginning, comparing, decide, export, gating, proving, reading, signing
 from certctl.cli.exit_codes import ExitCode, table
 from certctl.cli.output import UsageError, say
 
@@ -26,6 +26,7 @@ reading.register(app)
 export.register(app)
 comparing.register(app)
 signing.register(app)
+beginning.register(app)
 
 
 def _version(wanted: bool) -> None:

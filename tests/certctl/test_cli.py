@@ -116,7 +116,7 @@ def test_a_missing_part_names_the_extra(certctl, folder, monkeypatch):
 
     monkeypatch.setattr(door, "verify", broken)
     code, out, _ = certctl("verify", folder / "loop.requirement.toml", "--force")
-    assert code == 2 and "certctl[all]" in out and "code=MISSING_EXTRA" in ends(out)
+    assert code == 2 and "certctl[learn]" in out and "code=MISSING_EXTRA" in ends(out)
 
 
 def test_ctrl_c_is_undecided(certctl, folder, monkeypatch):
