@@ -1,6 +1,7 @@
 # Everything on a fresh clone: Python 3.11 or newer, make, and a package index; nothing by hand.
 #   make demo    the base install (no torch, no solver) and examples/demo.py
 #   make test    the development install and the test suite
+#   make test-rl the bridges to PyTorch, Stable-Baselines3 and scikit-learn, and the example that trains a policy (installs PyTorch)
 #   make check   ruff, mypy --strict on the kernel, import contracts, docstrings and house rules
 #   make bench   the benchmarks, ratios against named peers in the same run
 #   make figures the figures of papers and of the README, from bundles proved and checked in the same run
@@ -16,7 +17,7 @@ export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench figures clean
+.PHONY: help demo test test-rl test-slow check bench figures clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,6 +41,15 @@ demo: $(VENV)/.base
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q
+
+# Apart from the others, because PyTorch is a gigabyte or more to download and unpack.
+$(VENV)/.rl: $(VENV)/.dev
+	$(PIP) -e '.[dev,rl]' scikit-learn
+	@touch $@
+
+test-rl: $(VENV)/.rl
+	$(BIN)/python -m pytest -q tests/certctl/test_bridges_in.py tests/certctl/test_models.py tests/verifiers/load/test_torch.py \
+	    tests/examples/test_examples.py -k 'not examples or stable_baselines3'
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m slow

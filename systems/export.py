@@ -141,6 +141,24 @@ def _renumbered(items: list[Item], outputs: list[int]) -> tuple[list[list[Any]],
     return ordered, [new[o] for o in outputs]
 
 
+def scalar_program(function: ca.Function, names: list[Callable[[int], Item]]) -> tuple[list[list[Any]], list[int]]:
+    """Scalar straight-line program of an SX function: nodes in the order of a walk from its first output, and the index of each entry of that.
+
+    Parameters
+    ----------
+    function : casadi.Function
+        Made of SX; its first output counts.
+    names : list of callable
+        One per input of the function: the node that stands for entry i of that input, for example ``lambda i: ("x", i)``.
+
+    Raises
+    ------
+    ExportError
+        For an instruction without a rule (it is named) or a constant that is not finite.
+    """
+    return _renumbered(*_copy(function, names))
+
+
 def program(plant: Plant) -> tuple[list[list[Any]], list[int]]:
     """Scalar straight-line program of a plant: nodes, and the index of each state's right side.
 
@@ -151,7 +169,7 @@ def program(plant: Plant) -> tuple[list[list[Any]], list[int]]:
     """
     names = [p.name for p in plant.parameters]
     function = ca.Function("f", [plant.x, plant.u, plant.p], [ca.densify(ca.cse(plant.expression))])
-    return _renumbered(*_copy(function, [lambda i: ("x", i), lambda i: ("u", i), lambda i: ("p", names[i])]))
+    return scalar_program(function, [lambda i: ("x", i), lambda i: ("u", i), lambda i: ("p", names[i])])
 
 
 def plant_data(plant: Plant) -> dict[str, Any]:

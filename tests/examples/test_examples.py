@@ -35,6 +35,9 @@ EXPECTED = {
     "python_control_loop.py": Expected(
         (r"^continuous: ", r"PROVED", r"^sampled_20ms: ", r"PROVED", r"^sampled_100ms: ", r"REFUTED UNSTABLE_EQUILIBRIUM", r"as expected: proved"),
         ("regions.png", "continuous/requirement.cert/certificate.json"), ("casadi", "control", "onnx")),
+    "stable_baselines3_policy.py": Expected(
+        (r"brought in: largest difference \d", r"are normalised in the graph", r"PROVED: ", r"settles at theta"),
+        ("controller.onnx", "report.html", "policy.c", "policy.h"), ("casadi", "torch", "stable_baselines3", "gymnasium")),
     "gate_in_ci.py": Expected(
         (r"exit 0, expected 0", r"exit 4, expected 4 with CONTROLLER_MISMATCH", r"exit 1, expected 1 with NO_BUNDLE", r"exit 5, expected 5",
          r"exit 4, expected 4 with POLICY_CHANGED", r"NotDeployable DIGEST_MISMATCH", r"^7 of 7 answers are as expected"),
