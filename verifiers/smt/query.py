@@ -14,43 +14,11 @@ from fractions import Fraction
 from itertools import product
 
 from verifiers.kernel.graph import Graph
+from verifiers.kernel.query import And, Atom, Formula, Or
+
+__all__ = ["And", "Atom", "Formula", "Or", "Query", "at_least", "at_most", "atoms", "disjuncts", "holds", "negate"]
 
 MAX_DISJUNCTS = 100_000
-
-
-@dataclass(frozen=True)
-class Atom:
-    """``sum_k c_k y_k <= bound``, or ``<`` where strict; ``coefficients`` holds pairs (output k, c_k), each k once, c_k nonzero."""
-
-    coefficients: tuple[tuple[int, Fraction], ...]
-    bound: Fraction
-    strict: bool = False
-
-    def holds(self, y: Sequence[Fraction]) -> bool:
-        """Whether outputs given as rationals satisfy the atom."""
-        total = sum((c * y[k] for k, c in self.coefficients), Fraction(0))
-        return total < self.bound if self.strict else total <= self.bound
-
-    def negated(self) -> Atom:
-        """``sum -c_k y_k < -bound`` (or ``<=``): the complement."""
-        return Atom(tuple((k, -c) for k, c in self.coefficients), -self.bound, not self.strict)
-
-
-@dataclass(frozen=True)
-class And:
-    """Conjunction; true when empty."""
-
-    parts: tuple[Formula, ...]
-
-
-@dataclass(frozen=True)
-class Or:
-    """Disjunction; false when empty."""
-
-    parts: tuple[Formula, ...]
-
-
-Formula = Atom | And | Or
 
 
 def at_most(output: int, bound: Fraction, strict: bool = False) -> Atom:

@@ -1,0 +1,106 @@
+r"""Lower bounds of quadratic polynomials over the box :math:`[-1, 1]^n`, alone and under constraints.
+
+A polynomial is a triple ``p`` (1 + s, R), ``q`` (pairs, R), ``e`` (R,) of a :class:`verifiers.kernel.taylor.Model` with one entry.
+Direction: every bound is at most the true minimum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from verifiers.kernel.graph import Floats
+from verifiers.kernel.jets import TINY, U
+from verifiers.kernel.taylor import Model, TaylorReading, total
+
+STEPS, ROUND, STIFFNESS = 20, 5, 2.0
+
+
+def least(reading: TaylorReading, model: Model) -> Floats:
+    r"""Lower bounds (R, m): :math:`p_0 - \sum_k |p_k| - \sum_{i<j} |q_{ij}| - \sum_i \max(0, -q_{ii}) - e`."""
+    q = np.where(reading.square[:, None, None], np.minimum(model.q, 0.0), model.q)
+    spread = total(model.p[1:]) + total(q) + model.e
+    return np.asarray(model.p[0] - spread * (1 + 8 * U) - 4 * U * np.abs(model.p[0]))
+
+
+def hessian(reading: TaylorReading, q: Floats) -> Floats:
+    """Symmetric matrices H (R, n, n) with ``xi' H xi / 2`` the quadratic part (pairs, R); exact."""
+    h = np.zeros((q.shape[1], reading.n, reading.n))
+    h[:, reading.first, reading.second] = q.T
+    return h + h.transpose(0, 2, 1)
+
+
+def least_by_tangent(reading: TaylorReading, p: Floats, q: Floats, e: Floats) -> Floats:
+    r"""Lower bounds (R,) from a tangent and the curvature.
+
+    .. math:: p(\xi) = p(z) + \nabla p(z)^\top t + \tfrac12 t^\top H t \ge
+              p(z) + \sum_i \min_{-1 - z_i \le t_i \le 1 - z_i} \bigl(\partial_i p(z)\,t_i + d_i t_i^2\bigr), \quad t = \xi - z
+
+    for any z in the box (here some steps of projected gradient descent) and any :math:`d \le 0` with :math:`H \succeq 2\,\mathrm{diag}(d)`.
+
+    Notes
+    -----
+    Such a d: let L, Q be factors of any quality and :math:`R = H - Q L Q^\top`.  Columns with a positive factor add something positive
+    semidefinite; for the others :math:`(Q_k^\top t)^2 \le \bigl(\sum_j |Q_{jk}| s_j\bigr) \sum_i |Q_{ik}|\,t_i^2 / s_i` for any s > 0 (Cauchy and
+    Schwarz; here :math:`s_i = 1 + |z_i|`), and :math:`R \succeq -\|R\|_F I`.  So nothing is assumed of the eigenvalue routine.  As every
+    :math:`d_i \le 0`, the minimum over :math:`t_i` is at an end.
+    """
+    n = reading.n
+    h, g = hessian(reading, q), p[1:1 + n].T
+    known = np.isfinite(h).all(axis=(1, 2)) & np.isfinite(g).all(axis=1)
+    h, g = np.where(known[:, None, None], h, 0.0), np.where(known[:, None], g, 0.0)
+    z, step = np.zeros_like(g), 1.0 / np.maximum(np.abs(h).sum(axis=2), 1e-300)
+    for _ in range(STEPS):
+        z = np.clip(z - step * (g + np.einsum("rij,rj->ri", h, z)), -1.0, 1.0)
+    factor, columns = np.linalg.eigh(h)
+    wide, grown = np.abs(columns), 1 + 8 * (n + 4) * U
+    miss = np.abs(h - (columns * factor[:, None, :]) @ columns.transpose(0, 2, 1))
+    miss += 4 * (n + 4) * U * ((wide * np.abs(factor)[:, None, :]) @ wide.transpose(0, 2, 1) + np.abs(h))
+    gap = np.sqrt((miss * miss).sum(axis=(1, 2)))
+    reach = 1.0 + np.abs(z)
+    through = np.einsum("rik,ri->rk", wide, reach)
+    curve = 0.5 * grown * (np.einsum("rik,rk->ri", wide, np.minimum(factor, 0.0) * through) / reach - gap[:, None]) - TINY
+    slope = g + np.einsum("rij,rj->ri", h, z)
+    low, high = -1.0 - z, 1.0 - z
+    ends = np.minimum(slope * low + curve * low * low, slope * high + curve * high * high).sum(axis=1)
+    at = p[0] + np.einsum("ri,ri->r", g, z) + 0.5 * np.einsum("ri,rij,rj->r", z, h, z)
+    # chains of at most 4n + 16 operations on terms that sum to at most 8 (|p|_1 + |q|_1) + 4 |d|_1
+    slack = 64 * (n + 8) * U * (total(p) + total(q) + np.abs(curve).sum(axis=1))
+    found = at + ends - (e + total(p[1 + n:]) + slack) * (1 + 8 * U)
+    return np.where(known, found, -np.inf)
+
+
+def least_under(reading: TaylorReading, p: Floats, q: Floats, e: Floats, c: Model) -> Floats:
+    r"""Lower bounds (R,) over the points where every entry of ``c`` is at most 0: :math:`\min p + \sum_k w_k c_k` for some :math:`w \ge 0`.
+
+    Notes
+    -----
+    Weak duality: at such a point :math:`\sum_k w_k c_k \le 0`, whatever w is.  Here w is what a few steps of an augmented Lagrangian method give.
+    """
+    w = _weights(reading, p, q, c)
+    part = (w * (c.size() + c.e)).sum(axis=1)
+    e = e + (w * c.e).sum(axis=1) + 4 * (w.shape[1] + 4) * U * (total(p) + total(q) + part)
+    p, q = p + np.einsum("rm,krm->kr", w, c.p), q + np.einsum("rm,krm->kr", w, c.q)
+    return least_by_tangent(reading, p, q, e)
+
+
+def _weights(reading: TaylorReading, p: Floats, q: Floats, c: Model) -> Floats:
+    """Weights (R, m), finite and at least 0, for which the minimum is nearly the largest: a heuristic, of which nothing is assumed."""
+    n, tiny = reading.n, 1e-300
+    size_p, size_c = total(p[1:1 + n]) + total(q) + tiny, total(c.p[1:1 + n]) + total(c.q) + tiny
+    g, h = (p[1:1 + n] / size_p).T, hessian(reading, q / size_p)
+    start, slopes = c.p[0] / size_c, (c.p[1:1 + n] / size_c).transpose(1, 2, 0)
+    pairs, rows, many = c.q.shape
+    bends = hessian(reading, (c.q / size_c).reshape(pairs, rows * many)).reshape(rows, many, n, n)
+    bent = np.abs(bends).sum(axis=3)
+    stiff = np.abs(h).sum(axis=2) + STIFFNESS * (np.abs(slopes) + bent).sum(axis=1) + tiny
+    z, w, before = np.zeros((rows, n)), np.zeros((rows, many)), np.zeros((rows, many))
+    for k in range(STEPS):
+        turned = np.einsum("rmij,rj->rmi", bends, z)
+        value = start + np.einsum("rmi,ri->rm", slopes + 0.5 * turned, z)
+        w = np.maximum(0.0, before + STIFFNESS * value)
+        if k % ROUND == ROUND - 1:
+            before = w
+        slope = g + np.einsum("rij,rj->ri", h, z) + np.einsum("rm,rmi->ri", w, slopes + turned)
+        z = np.clip(z - slope / (stiff + np.einsum("rm,rmi->ri", w, bent)), -1.0, 1.0)
+    w = w * (size_p[:, None] / size_c)
+    return np.where(np.isfinite(w), w, 0.0)

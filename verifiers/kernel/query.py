@@ -1,0 +1,270 @@
+r"""Network queries: which leaf shows that no state of a box satisfies a formula, and the tree that covers the box.
+
+A query asks whether some :math:`x \in [l, h]` satisfies a boolean combination of atoms :math:`a^\top g(x) \le b` (or :math:`<`).  A refutation is a
+tree of boxes in which every node first *contracts* its box by the atoms that any such x has to satisfy, and then is halved, or is a leaf on which
+the formula is false.  See docs/theory/queries.md for the statement and its proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifiers.kernel.codes import Code, need
+from verifiers.kernel.graph import Bools, Builder, Floats, Graph, affine_from_rational
+from verifiers.kernel.jets import TINY, U, split_boxes
+from verifiers.kernel.rational import down, up
+from verifiers.kernel.minimum import least, least_by_tangent, least_under
+from verifiers.kernel.taylor import MAX_ORDER_2, Model, TaylorReading, taylor_models, total
+from verifiers.kernel.tree import LEAF
+
+MAX_DOUBLINGS = 6
+MAX_OPEN = 1 << 22
+BATCH = 512
+
+
+@dataclass(frozen=True)
+class Atom:
+    """``sum_k c_k y_k <= bound``, or ``<`` where strict; ``coefficients`` holds pairs (output k, c_k), each k once, c_k nonzero."""
+
+    coefficients: tuple[tuple[int, Fraction], ...]
+    bound: Fraction
+    strict: bool = False
+
+    def holds(self, y: Sequence[Fraction]) -> bool:
+        """Whether outputs given as rationals satisfy the atom."""
+        total = sum((c * y[k] for k, c in self.coefficients), Fraction(0))
+        return total < self.bound if self.strict else total <= self.bound
+
+    def negated(self) -> Atom:
+        """``sum -c_k y_k < -bound`` (or ``<=``): the complement."""
+        return Atom(tuple((k, -c) for k, c in self.coefficients), -self.bound, not self.strict)
+
+
+@dataclass(frozen=True)
+class And:
+    """Conjunction; true when empty."""
+
+    parts: tuple[Formula, ...]
+
+
+@dataclass(frozen=True)
+class Or:
+    """Disjunction; false when empty."""
+
+    parts: tuple[Formula, ...]
+
+
+Formula = Atom | And | Or
+
+
+def _atoms(formula: Formula) -> list[Atom]:
+    return [formula] if isinstance(formula, Atom) else [a for part in formula.parts for a in _atoms(part)]
+
+
+def _needed(formula: Formula) -> list[Atom]:
+    """Atoms that every state has to satisfy."""
+    if isinstance(formula, Atom):
+        return [formula]
+    return [a for part in formula.parts for a in _needed(part)] if isinstance(formula, And) else []
+
+
+def _excess(graph: Graph, atoms: Sequence[Atom]) -> Graph:
+    """``a'g(x) - b`` for each atom."""
+    size, b = graph.output_size(), Builder("query")
+    weight = [[dict(atom.coefficients).get(k, Fraction(0)) for k in range(size)] for atom in atoms]
+    used = [k for k in range(size) if any(row[k] for row in weight)]
+    y = b.take(b.inline(graph, [b.input(graph.input_sizes[0])])[0], used)
+    return b.build([b.affine(y, affine_from_rational([[row[k] for k in used] for row in weight], [-atom.bound for atom in atoms]))])
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What was shown: True (B,) where the formula is false on the box, True (R,) on the row, lower bounds (R, k) of the atoms' excess."""
+
+    refuted: Bools
+    false: Bools
+    low: Floats
+    reading: TaylorReading
+    excess: Model
+
+
+class Refuter:
+    """A query as the kernel reads it: excess of each atom, and of those atoms that are needed.
+
+    Parameters
+    ----------
+    graph : Graph
+        One input (n,), one output (m,).
+    formula : Formula
+        About the outputs.
+    margin : float
+        Relative excess that a leaf must show: 0 for a proof; a search asks for more, so that rounding does not decide.
+    """
+
+    def __init__(self, graph: Graph, formula: Formula, margin: float = 0.0) -> None:
+        self.formula, self.margin, self.size = formula, margin, graph.input_sizes[0]
+        self.atoms = list(dict.fromkeys(_atoms(formula)))
+        self.place = {atom: k for k, atom in enumerate(self.atoms)}
+        self.given = [a for a in dict.fromkeys(_needed(formula)) if a.coefficients]
+        self.graph = _excess(graph, self.atoms)
+        self.needed = _excess(graph, self.given) if self.given else None
+
+    def contract(self, lo: Floats, hi: Floats) -> tuple[Floats, Floats, Bools]:
+        """Boxes (B, n) that hold every state of the given ones at which the needed atoms hold, and True (B,) where there is none."""
+        empty = np.zeros(lo.shape[0], dtype=bool)
+        if self.needed is not None:
+            reading, excess = taylor_models(self.needed, lo, hi)
+            centre, radius = reading.centre, reading.radius
+            slack = 8 * U * (np.abs(centre) + radius)
+            for k in range(excess.e.shape[1]):
+                low, high = _solutions(reading, excess.p[:, :, k], excess.q[:, :, k], excess.e[:, k])
+                empty |= (low > high + self.margin).any(axis=1)
+                lo, hi = np.fmax(lo, centre + radius * low - slack), np.fmin(hi, centre + radius * high + slack)
+            empty |= (lo > hi + self.margin * radius).any(axis=1)
+            lo, hi = np.minimum(lo, hi), np.maximum(lo, hi)
+        return lo, hi, empty
+
+    def judge(self, lo: Floats, hi: Floats, splits: int, quick: bool = False) -> Judgement:
+        """Try to show that no state of a box (B, n) satisfies the formula; a box may be doubled into ``2**splits`` rows of phases.
+
+        ``quick`` leaves out what costs most, so it shows less.
+        """
+        reading, excess = taylor_models(self.graph, lo, hi, splits)
+        size = excess.size() * self.margin
+        low = least(reading, excess) - size
+        false = self._false(self.formula, low)
+        if reading.n <= MAX_ORDER_2 and not quick and not false.all():
+            phases, given = reading.constraints(), [self.place[atom] for atom in self.given]
+            for k in [*given, *(j for j in range(len(self.atoms)) if j not in given)]:
+                at = np.flatnonzero(~false & ~(low[:, k] > 0))
+                if at.size:
+                    others = [j for j in given if j != k]
+                    c = Model(*(np.concatenate([a[..., at, :], b[..., at, :][..., others]], axis=-1)
+                                for a, b in ((phases.p, excess.p), (phases.q, excess.q), (phases.e, excess.e))), phases.age)
+                    found = least_under(reading, excess.p[:, at, k], excess.q[:, at, k], excess.e[at, k], c)
+                    low[at, k] = np.fmax(low[at, k], found - size[at, k])
+                if k in given:
+                    false |= self._false(self.formula, low)
+            false = self._false(self.formula, low)
+        good = np.ones(lo.shape[0], dtype=bool)
+        np.logical_and.at(good, reading.rows, false)
+        return Judgement(good, false, low, reading, excess)
+
+    def _false(self, formula: Formula, low: Floats) -> Bools:
+        """True (R,) where lower bounds (R, k) of the excess show that the formula is false."""
+        if isinstance(formula, Atom):
+            if not formula.coefficients:
+                return np.full(low.shape[0], not formula.holds(()))
+            excess = low[:, self.place[formula]]
+            return np.asarray(excess >= 0 if formula.strict else excess > 0)
+        parts = [self._false(part, low) for part in formula.parts]
+        false = np.full(low.shape[0], isinstance(formula, Or))
+        for part in parts:
+            false = false & part if isinstance(formula, Or) else false | part
+        return false
+
+
+def _solutions(reading: TaylorReading, p: Floats, q: Floats, e: Floats) -> tuple[Floats, Floats]:
+    r"""Bounds (B, n) of each :math:`\xi_i` in [-1, 1] where a quadratic polynomial with error (B,) can be at most 0; 2 and -2 where it cannot.
+
+    :math:`p_i \xi_i + q_{ii} \xi_i^2 \le R_i`, the most that all other terms leave; a :math:`q_{ii} \le 0` counts among those, at its worst.
+    """
+    n = reading.n
+    g, square = p[1:1 + n], q[reading.square] if len(q) else np.zeros((n, p.shape[1]))
+    every = total(p[1:]) + total(q)
+    convex = np.maximum(square, 0.0)
+    room = -p[0] + e + every - convex.sum(axis=0) - np.abs(g)
+    room = room + 16 * (n + 4) * U * (np.abs(p[0]) + every + e)
+    root = g * g + 4 * convex * room
+    width = np.sqrt(np.maximum(root + 16 * U * (g * g + 4 * convex * np.abs(room)), 0.0))
+    slack = 8 * U * (np.abs(g) + width)
+    curved = convex > 0
+    twice = np.where(curved, 2 * convex, 1.0)
+    line = room / np.where(g == 0, 1.0, np.abs(g))
+    line = line + 8 * U * np.abs(line) + TINY
+    low = np.where(curved, (-g - width - slack) / twice, np.where(g < 0, -line, -1.0))
+    high = np.where(curved, (-g + width + slack) / twice, np.where(g > 0, line, 1.0))
+    never = np.where(curved, root + 16 * U * (g * g + 4 * convex * np.abs(room)), np.where(g == 0, room, 1.0)) < 0
+    low, high = np.fmax(-1.0, low - 8 * U * np.abs(low)), np.fmin(1.0, high + 8 * U * np.abs(high))
+    return np.where(never, 2.0, low).T, np.where(never, -2.0, high).T
+
+
+def refute(graph: Graph, lo: Sequence[Fraction], hi: Sequence[Fraction], formula: Formula, tree: bytes) -> int:
+    r"""Check a refutation: no x in [lo, hi] satisfies the formula about the first output of the graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        One input (n,), first output (m,).
+    lo, hi : sequence of Fraction
+        The box, (n,) each.
+    formula : Formula
+        Atoms name outputs below m.
+    tree : bytes
+        One byte a node, level by level from the root: ``d < n`` halves coordinate d of the contracted box, ``128 + k`` is a leaf that is doubled
+        into at most ``2**k`` rows of phases, k <= 6.
+
+    Returns
+    -------
+    int
+        Number of leaves.
+
+    Raises
+    ------
+    Refusal
+        ``BAD_SHAPE``; ``TREE_INCOMPLETE``, ``TREE_TRAILING``, ``MALFORMED_CERTIFICATE`` for a tree that is none; ``TOO_LARGE``;
+        ``NOT_PROVED`` with the box of a leaf on which the formula was not shown to be false.
+
+    Notes
+    -----
+    Direction: returns only when the claim holds (docs/theory/queries.md).  Levels instead of pre-order, because a child's box depends on how its
+    parent was contracted, which is done for many boxes at once.
+    """
+    n, m = len(lo), graph.output_size()
+    need(graph.input_sizes == (n,) and len(hi) == n and all(0 <= k < m for a in _atoms(formula) for k, _ in a.coefficients), Code.BAD_SHAPE, "query",
+         "box, graph and formula do not fit")
+    if not all(a <= b for a, b in zip(lo, hi, strict=True)):
+        return 0
+    refuter, at, leaves = Refuter(graph, formula), 0, 0
+    low, high = np.array([[down(a) for a in lo]]), np.array([[up(b) for b in hi]])
+    need(np.isfinite(low).all() and np.isfinite(high).all(), Code.TOO_LARGE, "query", "the box exceeds float64")
+    while low.shape[0]:
+        need(low.shape[0] <= MAX_OPEN, Code.TOO_LARGE, "tree", f"more than {MAX_OPEN} boxes are open")
+        need(len(tree) - at >= low.shape[0], Code.TREE_INCOMPLETE, "tree", "the tree ends before its boxes cover the root")
+        level = np.frombuffer(tree, dtype=np.uint8, count=low.shape[0], offset=at)
+        at += low.shape[0]
+        need((((level >= LEAF) & (level <= LEAF + MAX_DOUBLINGS)) | (level < min(n, LEAF))).all(), Code.MALFORMED_CERTIFICATE, "tree",
+             f"a byte is neither a split of {n} dimensions nor a leaf")
+        parts = [_children(refuter, low[k:k + BATCH], high[k:k + BATCH], level[k:k + BATCH]) for k in range(0, low.shape[0], BATCH)]
+        leaves += int((level >= LEAF).sum())
+        low, high = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    need(at == len(tree), Code.TREE_TRAILING, "tree", "bytes follow the end of the tree")
+    return leaves
+
+
+def _children(refuter: Refuter, lo: Floats, hi: Floats, level: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+    """Contract the boxes of a part of a level, check its leaves, and halve the others."""
+    with np.errstate(all="ignore"):
+        lo, hi, empty = refuter.contract(lo, hi)
+        for byte in np.unique(level[level >= LEAF]).tolist():
+            at = np.flatnonzero((level == byte) & ~empty)
+            if at.size:
+                bad = at[~refuter.judge(lo[at], hi[at], byte - LEAF).refuted]
+                need(not bad.size, Code.NOT_PROVED, "tree", f"a leaf does not show that the formula is false between {lo[bad[:1]]} and {hi[bad[:1]]}")
+    return halved(lo, hi, level)
+
+
+def halved(lo: Floats, hi: Floats, level: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+    """Both halves, lower first, of each box (B, n) whose byte names a coordinate."""
+    at = np.flatnonzero(level < LEAF)
+    axis, rows = level[at].astype(np.intp), np.arange(at.size)
+    low, high = np.repeat(lo[at], 2, axis=0), np.repeat(hi[at], 2, axis=0)
+    middle = 0.5 * lo[at, axis] + 0.5 * hi[at, axis]
+    high[2 * rows, axis] = middle
+    low[2 * rows + 1, axis] = middle
+    return low, high

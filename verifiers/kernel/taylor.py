@@ -1,0 +1,331 @@
+r"""Taylor models of order 2: every node a quadratic polynomial over the box plus a bound of what it misses.
+
+Over the box :math:`x = c + r \circ \xi`, :math:`\xi \in [-1, 1]^n`, a :class:`Model` holds for every entry ``y`` of a node coefficients
+(float64, taken as the exact numbers that they are) and an error such that, for every :math:`\xi`, there are
+:math:`\zeta \in [-1, 1]^s`, the same for all entries and nodes, with
+
+.. math:: \Bigl|\, y(\xi) - p_0 - \sum_i p_i \xi_i - \sum_k p_{n+k} \zeta_k - \sum_{i \le j} q_{ij} \xi_i \xi_j \Bigr| \;\le\; e .
+
+Sums and products are those of polynomials; terms of degree 3 and 4, products with a :math:`\zeta`, and every rounding go into the error.  A smooth
+function is replaced by
+
+.. math:: f(y) = f(p_0) + f'(p_0)\,t + \tfrac12 f''(\eta)\,t^2, \quad t = y - p_0,
+
+with :math:`f''(\eta)` enclosed over the node's range; where its natural range is narrower than that, by a constant.  So an entry that is
+nearly quadratic in the box loses a term of third order only, while interval derivatives lose one of second order.
+
+**Kinks** (relu, leaky relu, abs, min, max) are straight where their sign is known over the box.  Elsewhere either the row is doubled and
+each copy takes one of the two straight pieces *on the whole box* (a phase), or the chord is taken, and the distance to it is half its bound
+times a new :math:`1 + \zeta_k`.  At every point of the box the graph's value is that of one of the phases, and that phase's own inequalities hold
+there (:func:`phase_constraints`); so what holds in all phases of a box, at the points where these inequalities hold, holds on the box.
+
+Directions: errors are over-estimated.  :math:`|p|_1`, the sum of all absolute coefficients, bounds the polynomial.  Errors are sums and products of
+non-negative numbers; each operation below ends in :func:`_sealed`, which covers their own rounding.  NaN or infinity in a coefficient makes
+the error NaN or infinite, and no comparison of the kernel passes with either.
+
+References
+----------
+.. [1] K. Makino, M. Berz, Taylor models and other validated functional inclusion methods, Int. J. Pure Appl. Math. 4 (2003).
+.. [2] G. Singh et al., Fast and effective robustness certification, NeurIPS 2018: the chord of a relu with a symbol of its own.
+.. [3] R. Bunel et al., Branch and bound for piecewise linear neural network verification, JMLR 21 (2020): phases of neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations_with_replacement
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifiers.kernel.graph import NONSMOOTH, Floats, Graph, Node, read
+from verifiers.kernel.jets import TINY, U, smooth_derivatives, split_boxes
+from verifiers.kernel.rational import down, up
+
+Rows = NDArray[np.intp]
+MAX_SYMBOLS = 64
+MAX_ORDER_2 = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Coefficients ``p`` (1 + s, R, m) of 1, xi and zeta (trailing ones may be missing), ``q`` (pairs, R, m) or (0, 1, 1), errors ``e`` (R, m).
+
+    ``age`` counts the doublings of rows that it has seen; a constant has R = 1.
+    """
+
+    p: Floats
+    q: Floats
+    e: Floats
+    age: int
+
+    def size(self) -> Floats:
+        """``|p|_1 + |q|_1`` (R, m), rounded up."""
+        return total(self.p) + total(self.q)
+
+
+NO_PAIRS = np.zeros((0, 1, 1))
+
+
+def total(parts: Floats) -> Floats:
+    """Sum of absolute values along the first axis, rounded up."""
+    return np.asarray(np.abs(parts).sum(axis=0) * (1 + 2 * (parts.shape[0] + 2) * U))
+
+
+def _sealed(p: Floats, q: Floats, e: Floats, age: int) -> Model:
+    """Cover the rounding of an error that was computed with few operations."""
+    return Model(p, q, e * (1 + 64 * U) + TINY, age)
+
+
+def _scaled(x: Model, factor: float) -> Model:
+    """``factor * x`` for a power of two up to sign: exact."""
+    return Model(factor * x.p, factor * x.q, abs(factor) * x.e, x.age)
+
+
+def _middle(lo: Floats, hi: Floats) -> tuple[Floats, Floats]:
+    """Midpoint and a radius that covers both ends."""
+    middle = 0.5 * lo + 0.5 * hi
+    return middle, np.maximum(hi - middle, middle - lo) * (1 + 4 * U) + TINY
+
+
+def _added(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """Sum of coefficient arrays of different lengths, and a bound of its rounding."""
+    longer, shorter = (a, b) if len(a) >= len(b) else (b, a)
+    out = np.zeros((len(longer), *np.broadcast_shapes(a.shape[1:], b.shape[1:])))
+    out += longer
+    out[:len(shorter)] += shorter
+    return out, U * total(out[:len(shorter)])
+
+
+class TaylorReading:
+    """Reading of a graph in Taylor models.
+
+    Parameters
+    ----------
+    lo, hi : (B, n) arrays
+        The boxes.
+    splits : int
+        A box may be doubled into at most ``2**splits`` rows; kinks that are met after that are relaxed.
+
+    Notes
+    -----
+    ``rows`` (R,) tells the box of each row.  A model made before a doubling is brought up to date when it is used.  With more than
+    MAX_ORDER_2 inputs there are no quadratic terms.
+    """
+
+    def __init__(self, lo: Floats, hi: Floats, splits: int = 0) -> None:
+        centre, radius = split_boxes(lo, hi)
+        self.centre, self.radius = centre, radius[:, :, 0].T
+        self.n, self.most, self.symbols = centre.shape[1], 1 << splits, 0
+        self.rows: Rows = np.arange(centre.shape[0])
+        self.copies: list[Rows] = []  # per doubling the row that each new row continues
+        self.phases: list[tuple[Model, Floats]] = []
+        pairs = list(combinations_with_replacement(range(self.n), 2)) if self.n <= MAX_ORDER_2 else []
+        self.first, self.second = (np.array([p[k] for p in pairs], dtype=np.intp) for k in (0, 1))
+        self.square = self.first == self.second
+
+    def start(self) -> Model:
+        """The input itself: ``c + r xi``, without error."""
+        p = np.zeros((1 + self.n, *self.centre.shape))
+        p[0] = self.centre
+        for i in range(self.n):
+            p[1 + i, :, i] = self.radius[:, i]
+        return Model(p, NO_PAIRS, np.zeros(self.centre.shape), 0)
+
+    def fresh(self, x: Model) -> Model:
+        """The model with a row for each row that there is now; a constant keeps its one row."""
+        p, q, e = x.p, x.q, x.e
+        for copy in self.copies[x.age:]:
+            if e.shape[0] == copy.max() + 1:
+                p, q, e = p[:, copy], q[:, copy] if len(q) else q, e[copy]
+        return Model(p, q, e, len(self.copies))
+
+    def whole(self, x: Model) -> Model:
+        """The model with all coefficients there can be: p (1 + n + symbols, R, m), q (pairs, R, m), e (R, m)."""
+        x = self.fresh(x)
+        p, q = (np.zeros((count, len(self.rows), x.e.shape[1])) for count in (1 + self.n + self.symbols, len(self.first)))
+        p[:len(x.p)] = x.p
+        if len(x.q):
+            q += x.q
+        return Model(p, q, x.e + np.zeros(p.shape[1:]), x.age)
+
+    def constraints(self) -> Model:
+        """Entries (R, m) that are at most 0 at every point of the box at which the row's phases are those of the graph; unused ones are 0."""
+        rows = len(self.rows)
+        used, slots = np.zeros(rows, dtype=np.intp), self.most.bit_length() - 1
+        p, q = np.zeros((1 + self.n + self.symbols, rows, slots)), np.zeros((len(self.first), rows, slots))
+        e = np.zeros((rows, slots))
+        for x, sign in self.phases:
+            x = self.fresh(Model(np.concatenate([x.p, sign[None, :, None]]), x.q, x.e, x.age))  # the sign follows the rows too
+            s = x.p[-1, :, 0]
+            at = np.flatnonzero(s)
+            p[:len(x.p) - 1, at, used[at]], e[at, used[at]] = -s[at] * x.p[:-1, at, 0], x.e[at, 0]
+            if len(x.q):
+                q[:, at, used[at]] = -s[at] * x.q[:, at, 0]
+            used[at] += 1
+        return Model(p, q, e, len(self.copies))
+
+    def const(self, node: Node) -> Model:
+        """A constant; an unknown one carries its width as error."""
+        lo, hi = (np.array([[bound(pair[k]) for pair in node.data]]) for k, bound in ((0, down), (1, up)))
+        middle, off = _middle(lo, hi)
+        return Model(middle[None], NO_PAIRS, off, len(self.copies))
+
+    def affine(self, node: Node, x: Model) -> Model:
+        """``W x + b``: Higham's ``gamma_m |W| |x|`` for each coefficient."""
+        x, data = self.fresh(x), node.data
+        inner, outer = data.weight.shape[1], data.weight.shape[0]
+        gamma = 2 * (inner + 8) * U
+        p, q = ((t.reshape(-1, inner) @ data.weight.T).reshape(*t.shape[:2], outer) if len(t) else t for t in (x.p, x.q))
+        size = x.size()
+        e = (x.e + gamma * size) @ np.abs(data.weight).T
+        if data.weight_radius is not None:
+            e = e + (size + x.e) @ data.weight_radius.T
+        p[0] += data.bias
+        e = e * (1 + gamma) + 2 * U * np.abs(p[0])
+        return _sealed(p, q, e if data.bias_radius is None else e + data.bias_radius, x.age)
+
+    def take(self, node: Node, x: Model) -> Model:
+        """A selection."""
+        at = list(node.data)
+        return Model(x.p[:, :, at], x.q[:, :, at] if len(x.q) else x.q, x.e[:, at], x.age)
+
+    def concat(self, node: Node, parts: Sequence[Model]) -> Model:
+        """A concatenation; missing coefficients are zero."""
+        parts = [self.fresh(x) for x in parts]
+        rows, width = max(x.e.shape[0] for x in parts), sum(x.e.shape[1] for x in parts)
+        p, q = (np.zeros((max(len(t) for t in group), rows, width)) for group in ([x.p for x in parts], [x.q for x in parts]))
+        e, at = np.empty((rows, width)), 0
+        for x in parts:
+            end = at + x.e.shape[1]
+            p[:len(x.p), :, at:end], e[:, at:end] = x.p, x.e
+            if len(x.q):
+                q[:, :, at:end] = x.q
+            at = end
+        return Model(p, q, e, len(self.copies))
+
+    def binary(self, node: Node, a: Model, b: Model) -> Model:
+        """Elementwise operation of two vectors."""
+        a, b = self.fresh(a), self.fresh(b)
+        if node.op in ("add", "sub"):
+            return self._sum(a, b if node.op == "add" else _scaled(b, -1.0))
+        if node.op == "mul":
+            return self._product(a, b)
+        if node.op == "div":
+            return self._product(a, self._smooth(b, "inverse", 0))
+        sign = 1.0 if node.op == "max" else -1.0  # max(a, b) = b + relu(a - b), min(a, b) = b - relu(b - a)
+        top = self._kink(_scaled(self._sum(a, _scaled(b, -1.0)), sign), 0.0, 0.0)
+        return self._sum(self.fresh(b), _scaled(top, sign))
+
+    def unary(self, node: Node, x: Model) -> Model:
+        """Elementwise function."""
+        x = self.fresh(x)
+        if node.op == "neg":
+            return _scaled(x, -1.0)
+        if node.op in NONSMOOTH:
+            left = node.data if node.op == "leaky_relu" else Fraction(-1 if node.op == "abs" else 0)
+            return self._kink(x, float(left), up(left) - down(left))
+        return self._smooth(x, node.op, node.data if node.op == "pow" else 0)
+
+    def _sum(self, a: Model, b: Model) -> Model:
+        (p, p_off), (q, q_off) = _added(a.p, b.p), _added(a.q, b.q)
+        return _sealed(p, q, a.e + b.e + p_off + q_off, len(self.copies))
+
+    def _product(self, a: Model, b: Model) -> Model:
+        if len(a.p) > len(b.p):
+            a, b = b, a
+        n, wide_a, wide_b = self.n, a.size(), b.size()
+        p = a.p[0] * b.p
+        p[1:len(a.p)] += a.p[1:] * b.p[0]
+        q = _added(a.p[0] * b.q if len(b.q) else b.q, b.p[0] * a.q if len(a.q) else a.q)[0]
+        ga, gb, qa, qb, sa, sb = (total(t) for t in (a.p[1:1 + n], b.p[1:1 + n], a.q, b.q, a.p[1 + n:], b.p[1 + n:]))
+        lost = ga * (qb + sb) + (qa + sa) * (gb + qb + sb)
+        if not len(self.first):
+            lost = lost + ga * gb
+        elif len(a.p) > 1:
+            left, right = a.p[1:1 + n], b.p[1:1 + n]
+            cross = left[self.first] * right[self.second]
+            cross += np.where(self.square[:, None, None], 0.0, left[self.second] * right[self.first])
+            q = _added(q, cross)[0]
+        # a coefficient is a sum of at most four products, and all products together are at most |a|_1 |b|_1
+        e = a.e * (wide_b + b.e) + wide_a * b.e + lost + 8 * U * (wide_a * wide_b)
+        return _sealed(p, q, e, len(self.copies))
+
+    def _smooth(self, x: Model, op: str, power: int) -> Model:
+        n, start = self.n, x.p[0]
+        g, rest = total(x.p[1:1 + n]), total(x.p[1 + n:]) + total(x.q)
+        wide = (g + rest + x.e) * (1 + 8 * U)
+        margin = wide + 4 * U * np.abs(start)
+        value, first, second = smooth_derivatives(op, np.stack([start, start - margin]), np.stack([start, start + margin]), power)
+        f0, f0_off = _middle(value[0][0], value[1][0])
+        f1, f1_off = _middle(first[0][0], first[1][0])
+        f2, f2_off = _middle(0.5 * second[0][1], 0.5 * second[1][1])
+        p, q = f1 * x.p, f1 * x.q if len(x.q) else x.q
+        p[0] = f0
+        bend = np.abs(f2)
+        lost = rest * (2 * g + rest) + x.e * (2 * (g + rest) + x.e)
+        if not len(self.first):
+            lost = lost + g * g
+        elif len(x.p) > 1:
+            slopes = x.p[1:1 + n]
+            square = (f2 * slopes)[self.first] * slopes[self.second]
+            square *= np.where(self.square, 1.0, 2.0)[:, None, None]
+            q = square + q if len(q) else square
+        e = f0_off + f1_off * wide + np.abs(f1) * (x.e + 2 * U * wide) + f2_off * wide * wide + bend * (lost + 8 * U * g * g)
+        low, high = _middle(value[0][1], value[1][1])
+        flat = ~(e < high)  # also where the expansion is undefined
+        if flat.any():
+            p, q = np.where(flat, 0.0, p), np.where(flat, 0.0, q) if len(q) else q
+            p[0] = np.where(flat, low, p[0])
+            e = np.where(flat, high, e)
+        return _sealed(p, q, e, x.age)
+
+    def _kink(self, x: Model, left: float, left_off: float) -> Model:
+        """``x`` where x > 0, ``left * x`` where x < 0; ``left_off`` bounds the rounding of ``left <= 1``."""
+        x, sign = self._doubled(x, *_ends(x))
+        lo, hi = _ends(x)
+        over, under = (sign > 0) | ((sign == 0) & (lo >= 0)), (sign < 0) | ((sign == 0) & (hi <= 0))
+        open_ = ~(over | under)
+        # chord s x + t (1 + zeta): for every s between left and 1 the function less s x lies between 0 and the larger end
+        s = np.where(open_, np.clip((hi - left * lo) / (hi - lo), left, 1.0), np.where(over, 1.0, left))
+        t = np.where(open_, 0.5 * (1 + 8 * U) * np.maximum((1 - s) * hi, (left - s) * lo), 0.0)
+        own = np.flatnonzero(open_.any(axis=0))[:MAX_SYMBOLS - self.symbols]
+        p, q = np.zeros((1 + self.n + self.symbols + own.size if own.size else len(x.p), *x.p.shape[1:])), s * x.q if len(x.q) else x.q
+        p[:len(x.p)] = s * x.p
+        p[0] += t
+        p[len(p) - own.size + np.arange(own.size), :, own] = t[:, own].T
+        self.symbols += own.size
+        t[:, own] = 0.0
+        off = np.where(over, 0.0, left_off * np.maximum(np.abs(lo), np.abs(hi)))
+        return _sealed(p, q, np.abs(s) * x.e + t + off + 2 * U * (total(p) + total(q)), x.age)
+
+    def _doubled(self, x: Model, lo: Floats, hi: Floats) -> tuple[Model, Floats]:
+        """Double rows at undecided entries, one entry after the other; the sign (R, m) says which phase a row has taken there, 0 none."""
+        sign = np.zeros_like(lo)
+        undecided = (lo < 0) & (hi > 0) & np.isfinite(hi - lo)
+        if self.most == 1 or len(lo) != len(self.rows):
+            return x, sign
+        for j in np.flatnonzero(undecided.any(axis=0)).tolist():
+            at = np.flatnonzero(undecided[:, j] & (2 * np.bincount(self.rows)[self.rows] <= self.most))
+            if at.size:
+                old, copy = len(self.rows), np.concatenate([np.arange(len(self.rows)), at])
+                self.copies.append(copy)
+                self.rows, x, undecided, sign = self.rows[copy], self.fresh(x), undecided[copy], sign[copy]
+                sign[at, j], sign[old:, j] = 1.0, -1.0
+                self.phases.append((Model(x.p[:, :, [j]], x.q[:, :, [j]] if len(x.q) else x.q, x.e[:, [j]], x.age), sign[:, j].copy()))
+        return x, sign
+
+
+def _ends(x: Model) -> tuple[Floats, Floats]:
+    """Bounds (R, m) of the entries over the box."""
+    wide = (total(x.p[1:]) + total(x.q) + x.e) * (1 + 8 * U) + 4 * U * np.abs(x.p[0])
+    return x.p[0] - wide, x.p[0] + wide
+
+
+def taylor_models(graph: Graph, lo: Floats, hi: Floats, splits: int = 0) -> tuple[TaylorReading, Model]:
+    """Taylor models of the first output over boxes (B, n), one row a phase; the reading tells the box of each row."""
+    reading = TaylorReading(lo, hi, splits)
+    with np.errstate(all="ignore"):
+        return reading, reading.whole(read(graph, reading, [reading.start()])[0])

@@ -1,0 +1,163 @@
+r"""Grow a refutation tree: boxes are contracted, judged with the kernel's own bounds, and halved, level by level.
+
+Direction: the search may only fail.  It reads a simplified graph and asks each leaf for a margin, so that what it accepts the kernel accepts on the
+original graph; the kernel replays the whole tree (:func:`verifiers.kernel.query.refute`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from verifiers.kernel.graph import Floats, Graph
+from verifiers.kernel.query import BATCH, Formula, Judgement, Refuter, halved
+from verifiers.kernel.taylor import MAX_ORDER_2
+from verifiers.kernel.tree import LEAF
+
+MARGIN = 1e-9
+SMALLEST = 2.0**-45
+GROUPS, FEWEST, OPEN_AT_MOST = 48, 192, 400_000
+
+
+@dataclass(eq=False)
+class Growth:
+    """Levels of a forest, one byte a node; boxes left open (lo, hi) when it is not ``finished``; centres of boxes for a search of witnesses."""
+
+    levels: list[bytes] = field(default_factory=list)
+    finished: bool = False
+    boxes: int = 0
+    lo: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    hi: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    why: str = ""
+    candidates: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A query as the search reads it: graph, formula, how often a box may be doubled, when to stop, and the root's widths (n,)."""
+
+    graph: Graph
+    formula: Formula
+    doublings: int
+    deadline: float
+    widths: Floats
+    violation: Callable[[Floats], Floats]
+
+
+def grow(task: Task, lo: Floats, hi: Floats, most: float = math.inf) -> Growth:
+    """Grow trees over boxes (B, n) until all are closed, more than ``most`` are open, a witness shows up, or time is up."""
+    out, refuter = Growth(lo=lo, hi=hi), Refuter(task.graph, task.formula, MARGIN)
+    while out.lo.shape[0]:
+        if out.lo.shape[0] > most:
+            return out
+        low, high, level = [], [], []
+        for k in range(0, out.lo.shape[0], BATCH):
+            if time.monotonic() > task.deadline:
+                out.why = "timeout"
+                return out
+            lo, hi, bytes_ = _decide(refuter, task, out.lo[k:k + BATCH], out.hi[k:k + BATCH])
+            children = halved(lo, hi, bytes_)
+            low.append(children[0])
+            high.append(children[1])
+            level.append(bytes_.tobytes())
+        out.boxes += out.lo.shape[0]
+        out.levels.append(b"".join(level))
+        out.lo, out.hi = np.concatenate(low), np.concatenate(high)
+        if out.lo.shape[0]:
+            middle = 0.5 * out.lo[::2] + 0.5 * out.hi[::2]
+            excess = task.violation(middle)
+            if (excess <= 0).any():
+                out.why, out.candidates = "candidate", middle[np.argsort(excess)[:64]]
+                return out
+            small = ((out.hi - out.lo) <= SMALLEST * task.widths).all(axis=1)
+            if small.any():
+                out.why, out.candidates = "depth", middle[np.argsort(excess)[:64]]
+                return out
+    out.finished = True
+    return out
+
+
+def _decide(refuter: Refuter, task: Task, lo: Floats, hi: Floats) -> tuple[Floats, Floats, np.ndarray]:
+    """Contract boxes and give each its byte: a leaf, or the coordinate to halve."""
+    with np.errstate(all="ignore"):
+        lo, hi, empty = refuter.contract(lo, hi)
+        level = np.full(lo.shape[0], LEAF, dtype=np.uint8)
+        at = np.flatnonzero(~empty)
+        for doublings in (0, task.doublings) if task.doublings else (0,):
+            if not at.size:
+                break
+            found = refuter.judge(lo[at], hi[at], doublings, quick=doublings < task.doublings)
+            level[at[found.refuted]] = LEAF + doublings
+            scores = _scores(found)
+            at, scores = at[~found.refuted], scores[~found.refuted]
+        if at.size:
+            wide = (hi[at] - lo[at]) / np.where(task.widths > 0, task.widths, 1.0)
+            scores = np.where(np.isfinite(scores).all(axis=1)[:, None] & (scores.max(axis=1) > 0)[:, None], scores, wide)
+            scores = np.where(wide > 1e-6 * wide.max(axis=1)[:, None], scores, 0.0)  # no slivers: they help one bound and spoil all others
+            level[at] = scores[:, :LEAF].argmax(axis=1)
+    return lo, hi, level
+
+
+def _scores(found: Judgement) -> Floats:
+    """Share (B, n) of each coordinate in the spread of the atoms that are not decided."""
+    reading, excess = found.reading, found.excess
+    n = reading.n
+    spread = np.abs(excess.p[1:1 + n])
+    for k, (i, j) in enumerate(zip(reading.first, reading.second, strict=True)):
+        part = 0.5 * np.abs(excess.q[k])
+        spread[i] += part
+        spread[j] += part
+    spread = np.where(~(found.low > 0) & ~found.false[:, None], spread, 0.0).max(axis=2, initial=0.0)
+    scores = np.zeros(reading.centre.shape)
+    np.maximum.at(scores, reading.rows, spread.T)
+    return scores
+
+
+def joined(above: Growth, below: list[Growth]) -> bytes:
+    """Bytes of the tree of a growth whose open boxes were worked off group by group, in order."""
+    depth = max((len(g.levels) for g in below), default=0)
+    return b"".join(above.levels) + b"".join(g.levels[k] for k in range(depth) for g in below if k < len(g.levels))
+
+
+def search(task: Task, lo: Floats, hi: Floats, pool: Callable[[], Executor | None]) -> tuple[Growth, bytes | None]:
+    """Refute the formula over one box (n,): the last growth, and the tree where it is complete.
+
+    Open boxes are handed out in groups once there are enough of them, through the executor that ``pool`` makes then.
+    """
+    first = grow(task, lo[None], hi[None], most=FEWEST)
+    if first.finished:
+        return first, b"".join(first.levels)
+    if first.why:
+        return first, None
+    executor = pool()
+    size = max(4, -(-first.lo.shape[0] // GROUPS))
+    groups = [(first.lo[k:k + size], first.hi[k:k + size]) for k in range(0, first.lo.shape[0], size)]
+    done: dict[int, Growth] = {}
+    if executor is None:
+        for k, (low, high) in enumerate(groups):
+            done[k] = grow(task, low, high, most=OPEN_AT_MOST)
+            if not done[k].finished:
+                return done[k], None
+    else:
+        waiting: dict[Future[Growth], int] = {executor.submit(grow, task, low, high, OPEN_AT_MOST): k for k, (low, high) in enumerate(groups)}
+        while waiting:
+            ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in ended:
+                k = waiting.pop(future)
+                done[k] = future.result()
+                if not done[k].finished:
+                    for other in waiting:
+                        other.cancel()
+                    return done[k], None
+    first.boxes += sum(g.boxes for g in done.values())
+    return first, joined(first, [done[k] for k in range(len(groups))])
+
+
+def doublings_for(graph: Graph) -> int:
+    """How often a box is doubled: never without kinks, more often where there are too many inputs to halve."""
+    return 0 if graph.is_smooth else 3 if graph.input_sizes[0] <= MAX_ORDER_2 else 6
