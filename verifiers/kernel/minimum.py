@@ -46,7 +46,7 @@ def least_by_tangent(reading: TaylorReading, p: Floats, q: Floats, e: Floats) ->
     """
     n = reading.n
     h, g = hessian(reading, q), p[1:1 + n].T
-    known = np.isfinite(h).all(axis=(1, 2)) & np.isfinite(g).all(axis=1)
+    known = np.asarray(np.isfinite(h).all(axis=(1, 2)) & np.isfinite(g).all(axis=1))
     h, g = np.where(known[:, None, None], h, 0.0), np.where(known[:, None], g, 0.0)
     z, step = np.zeros_like(g), 1.0 / np.maximum(np.abs(h).sum(axis=2), 1e-300)
     for _ in range(STEPS):

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from verifiers.kernel.codes import Code, need
 from verifiers.kernel.graph import Bools, Builder, Floats, Graph, affine_from_rational
-from verifiers.kernel.jets import TINY, U, split_boxes
+from verifiers.kernel.jets import TINY, U
+from verifiers.kernel.minimum import least, least_under
 from verifiers.kernel.rational import down, up
-from verifiers.kernel.minimum import least, least_by_tangent, least_under
 from verifiers.kernel.taylor import MAX_ORDER_2, Model, TaylorReading, taylor_models, total
 from verifiers.kernel.tree import LEAF
 
@@ -144,8 +144,9 @@ class Refuter:
                 at = np.flatnonzero(~false & ~(low[:, k] > 0))
                 if at.size:
                     others = [j for j in given if j != k]
-                    c = Model(*(np.concatenate([a[..., at, :], b[..., at, :][..., others]], axis=-1)
-                                for a, b in ((phases.p, excess.p), (phases.q, excess.q), (phases.e, excess.e))), phases.age)
+                    p, q, e = (np.concatenate([a[..., at, :], b[..., at, :][..., others]], axis=-1)
+                               for a, b in ((phases.p, excess.p), (phases.q, excess.q), (phases.e, excess.e)))
+                    c = Model(p, q, e, phases.age)
                     found = least_under(reading, excess.p[:, at, k], excess.q[:, at, k], excess.e[at, k], c)
                     low[at, k] = np.fmax(low[at, k], found - size[at, k])
                 if k in given:

@@ -51,7 +51,7 @@ MAX_ORDER_2 = 12
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Coefficients ``p`` (1 + s, R, m) of 1, xi and zeta (trailing ones may be missing), ``q`` (pairs, R, m) or (0, 1, 1), errors ``e`` (R, m).
+    """Coefficients ``p`` (1 + s, R, m) of 1, xi and zeta (trailing ones may be missing), ``q`` (pairs, R, m) or NO_PAIRS, errors ``e`` (R, m).
 
     ``age`` counts the doublings of rows that it has seen; a constant has R = 1.
     """
@@ -178,7 +178,7 @@ class TaylorReading:
         x, data = self.fresh(x), node.data
         inner, outer = data.weight.shape[1], data.weight.shape[0]
         gamma = 2 * (inner + 8) * U
-        p, q = ((t.reshape(-1, inner) @ data.weight.T).reshape(*t.shape[:2], outer) if len(t) else t for t in (x.p, x.q))
+        p, q = ((t.reshape(-1, inner) @ data.weight.T).reshape(*t.shape[:2], outer) if len(t) else NO_PAIRS for t in (x.p, x.q))
         size = x.size()
         e = (x.e + gamma * size) @ np.abs(data.weight).T
         if data.weight_radius is not None:
@@ -204,7 +204,7 @@ class TaylorReading:
             if len(x.q):
                 q[:, :, at:end] = x.q
             at = end
-        return Model(p, q, e, len(self.copies))
+        return Model(p, q if len(q) else NO_PAIRS, e, len(self.copies))
 
     def binary(self, node: Node, a: Model, b: Model) -> Model:
         """Elementwise operation of two vectors."""

@@ -107,10 +107,11 @@ class _Forms:
         return Form(x.bias[at], {k: w[at] for k, w in x.parts.items()})
 
     def concat(self, node: Node, parts: Sequence[Form]) -> Form:
+        def weight(part: Form, k: int) -> Any:
+            return part.parts[k] if k in part.parts else np.full((part.size, self.builder.size(k)), Fraction(0), dtype=object)
+
         keys = dict.fromkeys(k for part in parts for k in part.parts)
-        zero = {k: np.full((1, self.builder.size(k)), Fraction(0), dtype=object) for k in keys}
-        return Form(np.concatenate([part.bias for part in parts]),
-                    {k: np.concatenate([part.parts[k] if k in part.parts else np.repeat(zero[k], part.size, axis=0) for part in parts]) for k in keys})
+        return Form(np.concatenate([part.bias for part in parts]), {k: np.concatenate([weight(part, k) for part in parts]) for k in keys})
 
 
 def _identity(size: int) -> Any:
