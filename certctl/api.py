@@ -97,10 +97,11 @@ def controller_bytes(bundle: Path, sha256: str, receipt: Receipt | None = None) 
     from verifiers.kernel.bundle import read_file
     from verifiers.kernel.codes import Refusal
 
+    path = bundle / ("law.json" if receipt is not None and receipt.property == "pwa_equivalence" else "controller.onnx")
     try:
-        data = read_file(bundle / "controller.onnx", "controller.onnx")
+        data = read_file(path, path.name)
     except Refusal as no:
-        raise NotDeployable(no.code.name, f"{bundle / 'controller.onnx'}: {no.message}", receipt) from None
+        raise NotDeployable(no.code.name, f"{path}: {no.message}", receipt) from None
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise NotDeployable("CONTROLLER_MISMATCH", f"{bundle / 'controller.onnx'} changed after the kernel read it", receipt)
+        raise NotDeployable("CONTROLLER_MISMATCH", f"{path} changed after the kernel read it", receipt)
     return data

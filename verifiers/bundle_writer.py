@@ -13,14 +13,17 @@ from typing import Any
 
 from verifiers.kernel.bundle import FORMAT, PREDICATE, STATEMENT, open_bundle
 
+CONTROLLERS = {"onnx": "controller.onnx", "law": "law.json"}
+
 
 def reference(name: str, data: bytes) -> dict[str, Any]:
     """A file reference of a certificate: name, sha256 and number of bytes."""
     return {"name": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
-def certificate(*, requirement: bytes, plant: bytes, controller: bytes | None, functions: Mapping[str, Any], claim: Mapping[str, Any],
-                obligations: Sequence[Mapping[str, Any]], assumptions: Sequence[str], producer: Mapping[str, Any]) -> bytes:
+def certificate(*, requirement: bytes, plant: bytes | None, controller: bytes | None, functions: Mapping[str, Any], claim: Mapping[str, Any],
+                obligations: Sequence[Mapping[str, Any]], assumptions: Sequence[str], producer: Mapping[str, Any],
+                problem: bytes | None = None) -> bytes:
     """The bytes of certificate.json: an in-toto Statement about the controller (about the plant where there is no controller).
 
     Parameters
@@ -33,12 +36,14 @@ def certificate(*, requirement: bytes, plant: bytes, controller: bytes | None, f
     bytes
         UTF-8 JSON with sorted keys, the same on every machine and at every time.
     """
-    files = {"requirement": ("requirement.toml", requirement), "plant": ("plant.json", plant), "controller": ("controller.onnx", controller)}
+    form = "onnx" if problem is None else "law"
+    files = {"requirement": ("requirement.toml", requirement), "plant": ("plant.json", plant), "problem": ("problem.json", problem),
+             "controller": (CONTROLLERS[form], controller)}
     parts: dict[str, Any] = {key: {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
                              for key, (name, data) in files.items() if data is not None}
-    subject = dict(parts.get("controller", parts["plant"]))
+    subject = dict(parts.get("controller") or parts["plant"])
     if "controller" in parts:
-        parts["controller"]["format"] = "onnx"
+        parts["controller"]["format"] = form
     statement = {
         "_type": STATEMENT, "subject": [{"name": subject["name"], "digest": {"sha256": subject["sha256"]}}], "predicateType": PREDICATE,
         "predicate": {"format": FORMAT, **parts, "functions": functions, "claim": claim, "obligations": obligations,
@@ -46,9 +51,10 @@ def certificate(*, requirement: bytes, plant: bytes, controller: bytes | None, f
     return (json.dumps(statement, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
 
 
-def write_bundle(out: Path, *, requirement: bytes, plant: bytes, controller: bytes | None, functions: Mapping[str, Any],
+def write_bundle(out: Path, *, requirement: bytes, plant: bytes | None, controller: bytes | None, functions: Mapping[str, Any],
                  files: Mapping[str, bytes], claim: Mapping[str, Any], obligations: Sequence[Mapping[str, Any]], assumptions: Sequence[str],
-                 producer: Mapping[str, Any], force: bool = False, judge: Callable[[Path], bool] | None = None) -> Path:
+                 producer: Mapping[str, Any], force: bool = False, judge: Callable[[Path], bool] | None = None,
+                 problem: bytes | None = None) -> Path:
     """Write a bundle and return its folder; whatever fails, ``out`` is either what it was or complete.
 
     Parameters
@@ -56,7 +62,10 @@ def write_bundle(out: Path, *, requirement: bytes, plant: bytes, controller: byt
     out : Path
         The folder to make, for example ``NAME.cert``.
     requirement, plant, controller : bytes
-        Written unchanged as requirement.toml, plant.json and controller.onnx; no controller for a plant without inputs.
+        Written unchanged as requirement.toml, plant.json and controller.onnx; no controller for a plant without inputs, no plant for a claim
+        without one.
+    problem : bytes or None
+        The optimisation problem, for a law: written as problem.json, and the controller as law.json.
     files : mapping
         Further files, ``lyapunov.onnx`` or ``proof/NAME``, each of which ``functions`` or ``obligations`` refer to (see :func:`reference`).
     force : bool
@@ -74,8 +83,9 @@ def write_bundle(out: Path, *, requirement: bytes, plant: bytes, controller: byt
     out = Path(os.path.abspath(out))
     _may_be_replaced(out, force)
     data = certificate(requirement=requirement, plant=plant, controller=controller, functions=functions, claim=claim, obligations=obligations,
-                       assumptions=assumptions, producer=producer)
-    known = {"requirement.toml": requirement, "plant.json": plant, "controller.onnx": controller, "certificate.json": data}
+                       assumptions=assumptions, producer=producer, problem=problem)
+    known = {"requirement.toml": requirement, "plant.json": plant, "problem.json": problem, "certificate.json": data,
+             CONTROLLERS["onnx" if problem is None else "law"]: controller}
     if wrong := sorted(name for name in files if name in known or PurePosixPath(name).parent.as_posix() not in (".", "proof")):
         raise ValueError(f"files: {wrong[0]} is written from its own argument, or is neither NAME nor proof/NAME")
     out.parent.mkdir(parents=True, exist_ok=True)

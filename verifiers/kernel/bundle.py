@@ -18,8 +18,8 @@ from verifiers.kernel.strict import Reader, read_json, take, walk
 STATEMENT, PREDICATE, FORMAT = "https://in-toto.io/Statement/v1", "certctl/certificate/v1", "certctl-bundle/1"
 MAX_CERTIFICATE, MAX_BYTES = 1 << 24, 1 << 31
 _FILE: dict[str, Reader] = {"name": str, "sha256": str}
-_NAMES = {"requirement": "requirement.toml", "plant": "plant.json", "controller": "controller.onnx"}
-_PREDICATE: dict[str, Reader] = {"format": str, "requirement": dict, "plant": dict, "functions": dict, "claim": dict, "obligations": list,
+_NAMES = {"requirement": "requirement.toml", "plant": "plant.json", "problem": "problem.json", "onnx": "controller.onnx", "law": "law.json"}
+_PREDICATE: dict[str, Reader] = {"format": str, "requirement": dict, "functions": dict, "claim": dict, "obligations": list,
                                  "assumptions": list, "producer": dict}
 _FUNCTIONS: dict[str, dict[str, Reader]] = {"onnx": {"kind": str, **_FILE}, "quadratic": {"kind": str, "matrix": list, "center": list}}
 _PLAIN = re.compile(r"(proof/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
@@ -38,7 +38,7 @@ class Bundle:
     digest : str
         sha256 over the sorted lines ``"NAME SHA256\\n"`` of certificate.json and of all files that it lists.
     requirement, plant, controller : bytes
-        The very bytes hashed; the controller is None for a plant without inputs.
+        The very bytes hashed; the controller is None for a plant without inputs, the plant is empty for a claim about a controller alone.
     functions, claim : dict
         As written; the shape of each function is checked, its numbers and the claim are not.
     obligations : dict
@@ -64,7 +64,7 @@ class Bundle:
     @property
     def controller_sha256(self) -> str | None:
         """Digest of the controller, equal to the statement's subject (the subject is the plant where there is no controller)."""
-        return self.digests.get("controller.onnx")
+        return None if self.controller is None else hashlib.sha256(self.controller).hexdigest()
 
     def read(self, reference: object, at: str) -> bytes:
         """Return the checked bytes of a reference ``{name, sha256[, bytes]}`` that stands in the certificate.
@@ -126,7 +126,7 @@ def open_bundle(path: Path) -> Bundle:
     present = set(_listing(path))
     data = read_file(path / "certificate.json", "certificate.json", MAX_CERTIFICATE)
     top = take(read_json(data, "certificate.json"), "", {"_type": str, "subject": list, "predicateType": str, "predicate": dict})
-    fields = take(top["predicate"], "predicate", _PREDICATE, {"controller": dict})
+    fields = take(top["predicate"], "predicate", _PREDICATE, {"plant": dict, "problem": dict, "controller": dict})
     found = top["_type"], top["predicateType"], fields["format"]
     need(found == (STATEMENT, PREDICATE, FORMAT), Code.UNSUPPORTED, "predicateType" if found[2] == FORMAT else "predicate.format",
          f"only {FORMAT} in {PREDICATE} in {STATEMENT} is read")
@@ -153,9 +153,9 @@ def open_bundle(path: Path) -> Bundle:
         need(reference.get("bytes", size) == size, Code.DIGEST_MISMATCH, reference["name"], "the number of bytes differs from certificate.json")
     digests["certificate.json"] = hashlib.sha256(data).hexdigest()
     lines = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
-    return Bundle(path, hashlib.sha256(lines.encode("ascii")).hexdigest(), files["requirement.toml"], files["plant.json"],
-                  files.get("controller.onnx"), functions, fields["claim"], obligations, tuple(fields["assumptions"]),
-                  MappingProxyType(files), MappingProxyType(digests))
+    return Bundle(path, hashlib.sha256(lines.encode("ascii")).hexdigest(), files["requirement.toml"], files.get("plant.json", b""),
+                  None if fields["controller"] is None else files[fields["controller"]["name"]], functions, fields["claim"], obligations,
+                  tuple(fields["assumptions"]), MappingProxyType(files), MappingProxyType(digests))
 
 
 def _need(condition: object, at: str, sentence: str) -> None:
@@ -193,13 +193,17 @@ def _references(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _files(fields: dict[str, Any], subjects: list[Any]) -> None:
-    """Refuse a requirement, plant or controller of another name or form, and another subject than the controller (without one, the plant)."""
+    """Refuse a requirement, plant, problem or controller of another name or form, and another subject than the controller (else, the plant).
+
+    A law belongs to a problem and a network does not, so neither can be taken for the other.
+    """
     subject = "controller" if fields["controller"] is not None else "plant"
-    for key in ("requirement", "plant", subject):
+    form = "law" if fields["problem"] is not None else "onnx"
+    for key in {"requirement", subject, *(name for name in ("plant", "problem") if fields[name] is not None)}:
         item = take(fields[key], f"predicate.{key}", {**_FILE, "format": str} if key == "controller" else _FILE)
-        named = item["name"] == _NAMES[key] and item.get("format", "onnx") == "onnx"
-        _need(named, f"predicate.{key}", f"this file is called {_NAMES[key]} in a bundle")
-    wanted = [{"name": _NAMES[subject], "digest": {"sha256": fields[subject]["sha256"]}}]
+        name = _NAMES[form if key == "controller" else key]
+        _need(item["name"] == name and item.get("format", form) == form, f"predicate.{key}", f"this file is called {name} in a bundle")
+    wanted = [{"name": fields[subject]["name"], "digest": {"sha256": fields[subject]["sha256"]}}]
     _need(subjects == wanted, "subject", f"the subject is exactly the {subject}, with the sha256 of predicate.{subject}")
 
 

@@ -19,8 +19,9 @@ from verifiers.kernel.definite import is_positive_definite, is_positive_semidefi
 from verifiers.kernel.graph import Bools, Floats
 from verifiers.kernel.local import Enclosure, Matrix, Vector, check_equilibrium, check_local, ellipsoid_volume
 from verifiers.kernel.properties import Goal, Part, check_cover, check_shell
+from verifiers.kernel.pwa import check_equivalence
 from verifiers.kernel.rational import parse, parse_matrix, parse_vector, sqrt_up, up
-from verifiers.kernel.requirement import Box, Requirement, read_requirement, requirement_name
+from verifiers.kernel.requirement import Box, LawRequirement, Requirement, read_law_requirement, read_requirement, requirement_name
 from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, outward, plant_bytes, read_function
 from verifiers.kernel.stage import Stage
 from verifiers.kernel.strict import take
@@ -88,8 +89,10 @@ class Case:
         return parse(value, at) if key == "level" else parse_matrix(value, at, n) if key == "frame" else parse_vector(value, at, n)
 
 
-Rule = Callable[[Case, str], tuple[str, int, float | None]]
-"""Checks the obligation of that name; gives the kind of its proof, the number of leaves, and the margin."""
+Shown = tuple[str, int, float | None]
+"""What a proof shows: its kind, the number of leaves, and the margin."""
+Rule = Callable[[Case, str], Shown]
+"""Checks the obligation of that name."""
 
 
 def check(bundle: Path, requirement: Path | None = None, part: Part = (0, 1)) -> Receipt:
@@ -126,44 +129,64 @@ def _checked(path: Path, given: Path | None, receipt: Receipt, part: Part) -> Re
     need(0 <= part[0] < part[1], Code.BAD_NUMBER, "part", "parts are numbered 0 to n - 1")
     bundle = open_bundle(path)
     wanted = bundle.requirement if given is None else read_file(given, str(given))
-    requirement = read_requirement(wanted, receipt.name)
+    requirement = read_law_requirement(wanted, receipt.name) or read_requirement(wanted, receipt.name)
     need(wanted == bundle.requirement, Code.REQUIREMENT_MISMATCH, "requirement",
          "the requirement given is not the one in the bundle; verify again")
+    if isinstance(requirement, LawRequirement):
+        return _checked_law(requirement, bundle, given, receipt, part)
     _compare_files(requirement, bundle, given)
     case = _open_case(requirement, bundle, part)
     name, level = _claimed_region(case)
-    shown = [_show(case, identifier, rule) for identifier, rule in _rules(case).items()]
+    shown = [_show(identifier, partial(rule, case)) for identifier, rule in _rules(case).items()]
     proved = (name, level) == case.setting.stages[-1]
     need(proved, Code.CLAIM_MISMATCH, "claim.region", "the region claimed is not the one that the last stage proves")
+    ends = None if case.equilibrium is None else dict(zip(("lo", "hi"), (end.tolist() for end in _around(case.equilibrium)), strict=True))
+    region = {"function": name, "level": str(level), "volume_lower_bound": case.volume}
+    return _accepted(requirement, bundle, receipt, part, region, shown, ends)
+
+
+def _checked_law(requirement: LawRequirement, bundle: Bundle, given: Path | None, receipt: Receipt, part: Part) -> Receipt:
+    """A claim about a law and an optimisation problem, without a plant."""
+    _compare_controller(requirement.controller, "law.json", Code.CONTROLLER_MISMATCH, bundle, given)
+    if given is not None:
+        own = read_file((given.parent / requirement.problem).resolve(), requirement.problem)
+        need(own == bundle.files.get("problem.json"), Code.PROBLEM_MISMATCH, "problem.json", "the problem in the bundle is not the caller's")
+    shown = [_show("optimality", lambda name: check_equivalence(requirement, bundle, name, part))]
+    return _accepted(requirement, bundle, receipt, part, None, shown, None)
+
+
+def _accepted(requirement: Requirement | LawRequirement, bundle: Bundle, receipt: Receipt, part: Part, region: dict[str, Any] | None,
+              shown: list[dict[str, Any]], equilibrium: dict[str, list[float]] | None) -> Receipt:
     need(requirement.minimum != "L3", Code.EVIDENCE_TOO_LOW, "evidence.minimum",
          "L3 asks for a second checker and a claim on rounded inference; the kernel gives L2")
-    ends = None if case.equilibrium is None else dict(zip(("lo", "hi"), (end.tolist() for end in _around(case.equilibrium)), strict=True))
     receipt = replace(
         receipt, outcome="ACCEPTED", code=None, at=None, message="every obligation of the property is proved", property=requirement.property,
-        level="L2", region={"function": name, "level": str(level), "volume_lower_bound": case.volume}, equilibrium=ends,
-        leaves=sum(o["leaves"] for o in shown), bundle_digest=bundle.digest, controller_sha256=bundle.controller_sha256,
-        obligations=tuple(shown), assumptions=bundle.assumptions)
+        level="L2", region=region, equilibrium=equilibrium, leaves=sum(o["leaves"] for o in shown), bundle_digest=bundle.digest,
+        controller_sha256=bundle.controller_sha256, obligations=tuple(shown), assumptions=bundle.assumptions)
     if part != (0, 1):
         return replace(receipt, outcome="DECLINED", code=Code.PART_MISSING.name, at=f"part {part[0]}/{part[1]}", level=None,
                        message="this part holds; join all parts")
     return receipt
 
 
-def _show(case: Case, name: str, rule: Rule) -> dict[str, Any]:
+def _show(name: str, rule: Callable[[str], Shown]) -> dict[str, Any]:
     began = time.perf_counter()
-    kind, leaves, margin = rule(case, name)
+    kind, leaves, margin = rule(name)
     return {"id": name, "kind": kind, "leaves": leaves, "margin": margin, "seconds": round(time.perf_counter() - began, 4)}
 
 
 def _compare_files(requirement: Requirement, bundle: Bundle, given: Path | None) -> None:
     """The files that the caller's requirement names must be those in the bundle: the plant, and where they exist beside it, the networks."""
-    for named, inside, code in ((requirement.controller, "controller.onnx", Code.CONTROLLER_MISMATCH),
-                                (requirement.lyapunov, "lyapunov.onnx", Code.DIGEST_MISMATCH)):
-        if given is not None and named is not None and (given.parent / named).exists():
-            same = bundle.files.get(inside) == read_file((given.parent / named).resolve(), named)
-            need(same, code, named, f"this file is not the {inside} that the bundle certifies; verify again or restore it")
+    _compare_controller(requirement.controller, "controller.onnx", Code.CONTROLLER_MISMATCH, bundle, given)
+    _compare_controller(requirement.lyapunov, "lyapunov.onnx", Code.DIGEST_MISMATCH, bundle, given)
     plant = plant_bytes(requirement, None if given is None else given.parent, bundle.plant)
     need(plant == bundle.plant, Code.PLANT_MISMATCH, "plant.json", "the plant in the bundle is not the plant that the requirement names")
+
+
+def _compare_controller(named: str | None, inside: str, code: Code, bundle: Bundle, given: Path | None) -> None:
+    if given is not None and named is not None and (given.parent / named).exists():
+        same = bundle.files.get(inside) == read_file((given.parent / named).resolve(), named)
+        need(same, code, named, f"this file is not the {inside} that the bundle certifies; verify again or restore it")
 
 
 def _open_case(requirement: Requirement, bundle: Bundle, part: Part) -> Case:

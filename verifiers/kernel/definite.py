@@ -139,8 +139,8 @@ def interval_positive_definite(mid: Rows, rad: Rows) -> bool:
     return is_positive_definite(m + m.T - np.diag((r + r.T) @ d / d))
 
 
-def inverse(matrix: Rows) -> tuple[tuple[Fraction, ...], ...]:
-    """Invert a rational matrix exactly (fraction-free Gauss-Jordan elimination).
+def adjugate(matrix: Rows) -> tuple[Exact, int]:
+    """Solve ``A X = s I`` in integers for a rational A (fraction-free Gauss-Jordan elimination).
 
     Parameters
     ----------
@@ -149,8 +149,8 @@ def inverse(matrix: Rows) -> tuple[tuple[Fraction, ...], ...]:
 
     Returns
     -------
-    tuple of tuple of Fraction
-        The X with ``A X = X A = I``, exact.
+    (X, s)
+        X (n, n) and s > 0, exact.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def inverse(matrix: Rows) -> tuple[tuple[Fraction, ...], ...]:
     """
     a, scale = _integers(matrix)
     n, previous = len(a), 1
-    a = np.hstack([a, scale * np.eye(n, dtype=object)])  # s A X = s I
+    a = np.hstack([a, scale * np.eye(n, dtype=object)])  # t A X = t I, t the scale
     for k in range(n):
         lead = k + int((a[k:, k] != 0).argmax())
         a[[k, lead]] = a[[lead, k]]
@@ -167,7 +167,19 @@ def inverse(matrix: Rows) -> tuple[tuple[Fraction, ...], ...]:
         need(pivot, Code.NOT_DEFINITE, "inverse", f"the {n} x {n} matrix is singular")
         a[others] = (pivot * a[others] - np.outer(a[others, k], a[k])) // previous
         previous = pivot
-    return tuple(map(tuple, a[:, n:] * Fraction(1, previous)))  # the diagonal of s A has become its determinant
+    return (a[:, n:], previous) if previous > 0 else (-a[:, n:], -previous)  # the diagonal of t A has become its determinant
+
+
+def inverse(matrix: Rows) -> tuple[tuple[Fraction, ...], ...]:
+    """Invert a rational matrix exactly; what it takes and raises as :func:`adjugate`.
+
+    Returns
+    -------
+    tuple of tuple of Fraction
+        The X with ``A X = X A = I``, exact.
+    """
+    a, scale = adjugate(matrix)
+    return tuple(map(tuple, a * Fraction(1, scale)))
 
 
 def determinant(matrix: Rows) -> Fraction:

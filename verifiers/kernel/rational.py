@@ -15,15 +15,15 @@ _PATTERN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+|/[1-9][0-9]*)?", re.ASCII)
 MAX_DIGITS = 400
 
 
-def parse(text: object, at: str) -> Fraction:
-    """Read ``-?(0|[1-9]\\d*)(\\.\\d+|/[1-9]\\d*)?`` (ASCII, at most 400 characters) as the exact rational it denotes.
+def parse(text: object, at: str, digits: int = MAX_DIGITS) -> Fraction:
+    """Read ``-?(0|[1-9]\\d*)(\\.\\d+|/[1-9]\\d*)?`` (ASCII, at most ``digits`` characters) as the exact rational it denotes.
 
     Raises
     ------
     Refusal
         ``BAD_NUMBER`` when the text is anything else: NaN, infinity, exponent, sign tricks, other digits.
     """
-    good = isinstance(text, str) and len(text) <= MAX_DIGITS and _PATTERN.fullmatch(text)
+    good = isinstance(text, str) and len(text) <= digits and _PATTERN.fullmatch(text)
     need(good, Code.BAD_NUMBER, at, f"{str(text)[:40]!r} is not a decimal or fraction string")
     return Fraction(str(text))
 

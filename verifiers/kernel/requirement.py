@@ -20,7 +20,8 @@ from verifiers.kernel.strict import Reader, take
 
 Vector = tuple[Fraction, ...]
 PROPERTIES = ("asymptotic_stability_roa", "exponential_stability_roa", "practical_stability", "forward_invariance")
-PLANNED = ("lipschitz_bound", "imitation_iss", "pwa_equivalence", "hybrid_roa", "decide")
+PLANNED = ("lipschitz_bound", "imitation_iss", "hybrid_roa", "decide")
+EQUIVALENCE = "pwa_equivalence"
 LEVELS = ("L0", "L1", "L2", "L3")
 METHODS = ("euler", "midpoint", "rk4", "zoh")
 MAX_BYTES, MAX_LINE = 1 << 16, 1 << 12  # tomllib takes cubic time in the length of a dotted key
@@ -125,8 +126,24 @@ def requirement_name(path: Path) -> str:
     return re.sub(r"[^\w.+-]", "_", stem[:-1] or folder.name or "requirement")
 
 
+def read_table(data: bytes, name: str) -> dict[str, Any]:
+    """The table of a requirement's TOML text, unread.
+
+    Raises
+    ------
+    Refusal
+        ``TOO_LARGE``, or ``BAD_REQUIREMENT`` for what is no TOML.
+    """
+    need(len(data) <= MAX_BYTES and max(map(len, data.split(b"\n"))) <= MAX_LINE, Code.TOO_LARGE, name,
+         f"a requirement has at most {MAX_BYTES} bytes, and {MAX_LINE} in a line; shorten it")
+    try:
+        return tomllib.loads(data.decode("utf-8"), parse_float=_Float)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(Code.BAD_REQUIREMENT, name, f"this is not UTF-8 TOML: {error}") from None
+
+
 def read_requirement(data: bytes, name: str) -> Requirement:
-    """Read the bytes of a requirement.
+    """Read the bytes of a requirement about a plant's closed loop.
 
     Raises
     ------
@@ -134,12 +151,7 @@ def read_requirement(data: bytes, name: str) -> Requirement:
         ``BAD_REQUIREMENT``, ``BAD_NUMBER``, ``BAD_SHAPE``, ``BAD_PARAMETER`` or ``UNSAFE_PATH`` at the key;
         ``EQUILIBRIUM_OUTSIDE_DOMAIN``, ``TOO_LARGE``; ``UNSUPPORTED`` for a property without kernel rules.
     """
-    need(len(data) <= MAX_BYTES and max(map(len, data.split(b"\n"))) <= MAX_LINE, Code.TOO_LARGE, name,
-         f"a requirement has at most {MAX_BYTES} bytes, and {MAX_LINE} in a line; shorten it")
-    try:
-        table = tomllib.loads(data.decode("utf-8"), parse_float=_Float)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(Code.BAD_REQUIREMENT, name, f"this is not UTF-8 TOML: {error}") from None
+    table = read_table(data, name)
     states = len(_box(table.get("domain"), "domain").lo)
     box, vector = partial(_box, size=states), partial(_vector, size=states)
     required: dict[str, Reader] = {
@@ -161,6 +173,40 @@ def read_requirement(data: bytes, name: str) -> Requirement:
     need(found.equilibrium is None or found.domain.surrounds(found.equilibrium), Code.EQUILIBRIUM_OUTSIDE_DOMAIN, "equilibrium.x",
          "this is not in the interior of [domain]; enlarge [domain] or correct it")
     return found
+
+
+@dataclass(frozen=True)
+class LawRequirement:
+    """What ``pwa_equivalence`` demands: on the box of parameters the law is the first ``outputs`` components of the minimiser of a mp-QP (all of
+    them for None), and has no value exactly where that is infeasible.  The problem is a file of the caller's with this sha256.
+    """
+
+    name: str
+    problem: str
+    problem_sha256: str
+    controller: str | None
+    outputs: int | None
+    domain: Box
+    minimum: str
+    property: str = EQUIVALENCE
+
+
+def read_law_requirement(data: bytes, name: str) -> LawRequirement | None:
+    """Read the bytes of a requirement whose property is ``pwa_equivalence``; None where it is another.
+
+    Raises
+    ------
+    Refusal
+        ``BAD_REQUIREMENT``, ``BAD_NUMBER``, ``BAD_SHAPE`` or ``UNSAFE_PATH`` at the key; ``TOO_LARGE``.
+    """
+    table = read_table(data, name)
+    if table.get("property") != EQUIVALENCE:
+        return None
+    top = _table({"property": str, "problem": _named_file, "domain": _box}, controller=_path, outputs=int,
+                 evidence=_table({}, minimum=_word(*LEVELS)))(table, "")
+    problem, digest = top["problem"]
+    _need(top["outputs"] is None or top["outputs"] > 0, "outputs", "this is a number of components of the minimiser, at least one")
+    return LawRequirement(name, problem, digest, top["controller"], top["outputs"], top["domain"], (top["evidence"] or {}).get("minimum") or "L2")
 
 
 def _consistency(r: Requirement) -> Iterator[tuple[bool, str, str]]:
@@ -210,7 +256,8 @@ def _word(*words: str) -> Callable[[Any, str], str]:
 
 
 def _property(value: Any, at: str) -> str:
-    need(value not in PLANNED, Code.UNSUPPORTED, at, f"the kernel has no rules for {value} yet; it proves {', '.join(PROPERTIES)}")
+    _need(value != EQUIVALENCE, at, "this is a property of a law alone, and a plant's loop is asked for here")
+    need(value not in PLANNED, Code.UNSUPPORTED, at, f"the kernel has no rules for {value} yet; it proves {', '.join((*PROPERTIES, EQUIVALENCE))}")
     return _word(*PROPERTIES)(value, at)
 
 
@@ -226,6 +273,10 @@ def _plant(value: Any, at: str) -> tuple[str, str | None]:
         _need(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,60}", value), at,
               'this is not the name of a plant; a file is written as plant = { path = "...", sha256 = "..." }')
         return value, None
+    return _named_file(value, at)
+
+
+def _named_file(value: Any, at: str) -> tuple[str, str]:
     fields = _table({"path": _path, "sha256": str})(value, at)
     _need(re.fullmatch(r"[0-9a-f]{64}", fields["sha256"]), f"{at}.sha256",
           "a sha256 has 64 lower-case hexadecimal digits; `sha256sum FILE` prints it")
