@@ -22,6 +22,10 @@ PARAGRAPHS: dict[Code, str] = {
         "checkpoint with finite weights."),
     Code.BAD_GRAPH: ("Controller, plant or function do not fit together: sizes differ, a node has no valid arguments, or there are too many nodes. "
         "Compare the numbers of inputs and outputs with the plant's states and inputs."),
+    Code.BAD_PROBLEM: ("The optimisation problem is not a well-formed certctl-mpqp/1 file or NumPy archive, or its cost is not strictly convex, so "
+        "that there is no unique law. Compare names and shapes: H (n, n) positive definite, F (n, d), A (m, n), B (m, d), f, b, lb, ub."),
+    Code.BAD_LAW: ("law.json is not a well-formed certctl-law/1 file: a missing field, an entry of the tree that refers to nothing, or another "
+        "number of inputs. Write it again with `certctl explicit-mpc`."),
     Code.UNKNOWN_OPERATOR: ("The model uses an operator outside the allow-list, which the kernel has no proved enclosure for. Rewrite the layer "
         "with operators that the message lists, or export without training-only nodes."),
     Code.FORBIDDEN_FORMAT: ("The file is a pickle or a container that may hold one (.pkl, .pt, .pth, .joblib, .npy objects): reading it could run "
@@ -39,6 +43,8 @@ PARAGRAPHS: dict[Code, str] = {
         "verify` again, or deploy the certified file."),
     Code.PLANT_MISMATCH: ("The plant in the bundle is not the plant that the requirement names (the copy shipped with certctl, or your file and "
         "its sha256). Verify again with the plant you mean."),
+    Code.PROBLEM_MISMATCH: ("The optimisation problem in the bundle is not the one that the requirement names by path and sha256. Restore the file, "
+        "or correct the requirement and prove the law again."),
     Code.REQUIREMENT_MISMATCH: ("The requirement given differs from the one embedded in the bundle, so the proof answers another question. Verify "
         "again with the present requirement."),
     Code.UNLISTED_FILE: ("The bundle's folder holds a file that certificate.json does not list, so nobody has vouched for it. Remove it, or write "
@@ -95,6 +101,10 @@ PARAGRAPHS: dict[Code, str] = {
         "smaller rate, or for asymptotic stability."),
     Code.NOT_PROVED: ("An obligation's proof was read and does not show the obligation; the message says by how much. Search again with a larger "
         "budget or another method."),
+    Code.NOT_OPTIMAL: ("In a leaf the law is not shown to be the minimiser: stationarity fails with the multipliers given, an active row is no "
+        "equality, or a multiplier or slack is not shown to be non-negative. Law, tree or proof were changed, or belong to another problem."),
+    Code.NOT_INFEASIBLE: ("In a leaf without value the problem is not shown to be infeasible: the ray given is no Farkas ray, or does not cover the "
+        "whole leaf. Prove the law again with `certctl explicit-mpc`."),
     Code.EVIDENCE_TOO_LOW: ("The evidence is below `[evidence] minimum`: for example a solver's word (L1) where a re-checked proof (L2) is "
         "required. Produce the stronger evidence, or lower the minimum knowingly."),
     # the prover has an exact witness against the claim

@@ -18,7 +18,7 @@ from verifiers.kernel.check import Receipt, check
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Floats, Graph
 from verifiers.kernel.rational import parse, parse_matrix, parse_vector
-from verifiers.kernel.requirement import Requirement, read_requirement, requirement_name
+from verifiers.kernel.requirement import LawRequirement, Requirement, read_law_requirement, read_requirement, requirement_name
 from verifiers.kernel.setting import Setting, open_setting, plant_bytes, read_function
 from verifiers.kernel.stage import quadratic
 from verifiers.load.floats import evaluate
@@ -50,6 +50,8 @@ class View:
         Plant, loop and domain as the kernel composes them.
     stages : tuple of StageView
         From the inside out; the region is the union of their sublevel sets within the domain.
+    law : LawRequirement or None
+        What is demanded of a law alone; then there is no plant, so no requirement about one, no setting and no stage.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class View:
     requirement: Requirement | None = None
     setting: Setting | None = None
     stages: tuple[StageView, ...] = ()
+    law: LawRequirement | None = None
 
     @property
     def is_certified(self) -> bool:
@@ -145,6 +148,9 @@ def view_of(path: Path, receipt: Receipt) -> View:
     """
     try:
         opened = open_bundle(path)
+        alone = read_law_requirement(opened.requirement, receipt.name)
+        if alone is not None:
+            return _unchanged(View(path, receipt, opened, law=alone))
         wanted = read_requirement(opened.requirement, receipt.name)
         setting = open_setting(wanted, opened.plant, opened.controller)
         stages = tuple(_stages(opened, len(setting.lo)))
@@ -152,9 +158,15 @@ def view_of(path: Path, receipt: Receipt) -> View:
         if receipt.outcome == "ACCEPTED":
             raise
         return View(path, receipt)
-    if receipt.bundle_digest is not None and receipt.bundle_digest != opened.digest:
-        raise Refusal(Code.DIGEST_MISMATCH, str(path), "the bundle changed while it was read; open it again")
-    return View(path, receipt, opened, wanted, setting, stages)
+    return _unchanged(View(path, receipt, opened, wanted, setting, stages))
+
+
+def _unchanged(view: View) -> View:
+    """The view, unless the bundle read is not the one that the kernel reported."""
+    digest = view.receipt.bundle_digest
+    if digest is not None and view.bundle is not None and digest != view.bundle.digest:
+        raise Refusal(Code.DIGEST_MISMATCH, str(view.path), "the bundle changed while it was read; open it again")
+    return view
 
 
 def open_question(requirement: str | Path) -> View:

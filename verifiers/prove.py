@@ -19,7 +19,7 @@ from verifiers.kernel.bundle import forbid_pickle, read_file
 from verifiers.kernel.check import Receipt, check
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.local import Enclosure
-from verifiers.kernel.requirement import Requirement, read_requirement, requirement_name
+from verifiers.kernel.requirement import Requirement, read_law_requirement, read_requirement, requirement_name
 from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, plant_bytes, read_function
 from verifiers.memory import keep_freed_memory
 from verifiers.region import attraction, equilibrium, invariance
@@ -132,10 +132,12 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
                        None if x is None else _counterexample(work, x, message))
 
     try:
-        question = read_question(path)
-        kind = question.requirement.property
         if out.exists() and not force:
             raise Refusal(Code.BAD_REQUIREMENT, str(out), "this bundle exists; use --force to replace it")
+        if read_law_requirement(read_file(path, str(path)), name) is not None:
+            return _verify_law(path, name, out, force)
+        question = read_question(path)
+        kind = question.requirement.property
         setting = question.setting()
         loop = FloatLoop(setting.loop.field, setting.requirement.time)
         with process_pool(workers if executor is None else 1) as pool:
@@ -179,6 +181,21 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
         return verdict("UNKNOWN", Code.INTERRUPTED, name, "interrupted; run again with --resume")
     except FileExistsError as error:
         return verdict("ERROR", Code.BAD_REQUIREMENT, str(out), str(error))
+
+
+def _verify_law(path: Path, name: str, out: Path, force: bool) -> Verdict:
+    """Answer a requirement of ``pwa_equivalence``: explicit MPC, without a plant."""
+    from verifiers.explicit_mpc.problem import BadProblem
+    from verifiers.explicit_mpc.prove import certify_requirement
+
+    try:
+        found = certify_requirement(path, out, force=force)
+    except BadProblem as error:
+        raise Refusal(Code.BAD_PROBLEM, str(path), str(error)) from None
+    receipt = found.receipt
+    outcome = {"ACCEPTED": "PROVED", "REFUSED": "REFUSED", "DECLINED": "UNKNOWN"}.get(receipt.outcome, "ERROR")
+    return Verdict(outcome, receipt.code, receipt.at, receipt.message, name, receipt.property, receipt, found.bundle,
+                   round(found.solution.seconds + found.tree_s, 3), found.partition.leaves)
 
 
 def falsify(requirement: Path, *, budget: float = 60.0, seed: int = 0) -> Verdict:

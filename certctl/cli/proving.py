@@ -146,13 +146,15 @@ def missing(error: ModuleNotFoundError) -> str:
     return f'{clean(part)} is not installed, which this command needs: pip install "certctl[{EXTRA.get(part, "all")}]"'
 
 
-def _guard(work: Callable[[], Result], requirement: Path, at: str) -> Result:
+def guard(work: Callable[[], Result], requirement: Path, at: str) -> Result:
     """Do the work; whatever goes wrong becomes a result that is not PROVED."""
     name = name_of(requirement)
     try:
         return work()
     except KeyboardInterrupt:
         result = error(name, "INTERRUPTED", at, "the run was interrupted; --resume goes on with a search that was kept", "UNKNOWN")
+    except UsageError:
+        raise
     except ModuleNotFoundError as problem:
         result = error(name, "MISSING_EXTRA", at, missing(problem))
     except Refusal as refusal:
@@ -172,7 +174,7 @@ def _readable(requirement: Path) -> None:
 
 def _finish(command: str, work: Callable[[], Result], requirement: Path, to: Outputs) -> int:
     with to.guarded(command):
-        result = _guard(work, requirement, command)
+        result = guard(work, requirement, command)
         account = Account(command, (result,))
         if to.chosen is OutputFormat.text:
             emit(result)

@@ -22,6 +22,7 @@ _NAMES = {
     "asymptotic_stability_roa": "asymptotic stability with a region of attraction",
     "exponential_stability_roa": "exponential stability with a region of attraction",
     "practical_stability": "practical stability", "forward_invariance": "forward invariance",
+    "pwa_equivalence": "a law that is the minimiser",
 }
 _SHOWN = {
     "equilibrium": "exactly one equilibrium lies in the box, within the tolerance",
@@ -30,12 +31,14 @@ _SHOWN = {
     "contains": "the region contains the box demanded",
     "radius": "the region contains the ball demanded",
     "volume": "the region has at least this volume",
+    "optimality": "in every leaf the conditions of optimality hold, or the problem is infeasible",
 }
 _SHELLS = {
     "practical_stability": "every state of the level set reaches the target and stays there",
     "forward_invariance": "no state leaves the level set",
 }
 _SHORT = 14
+_ROUNDING = "The rounding of the deployed inference: the claim is about exact real arithmetic on the stored weights."
 
 
 def property_text(name: str | None) -> str:
@@ -49,6 +52,11 @@ def statement(view: View) -> str:
     if not view.is_certified:
         reason = f"{receipt.message}".strip()
         return f"Nothing is proved about this controller: the kernel says {receipt.outcome} ({receipt.code} at {receipt.at}): {reason}."
+    if view.law is not None:
+        part = "" if view.law.outputs is None else f"the first {view.law.outputs} components of "
+        return (f"For every parameter in {_corners_text(view.law.domain.lo, view.law.domain.hi)} the law with sha256 "
+                f"{(receipt.controller_sha256 or '')[:12]}… is {part}the minimiser of the problem with sha256 {view.law.problem_sha256[:12]}…, and "
+                "has no value exactly where that is infeasible.")
     start = f"Every trajectory of {_loop_text(view)} that starts in the region {region_text(view)}"
     wanted = view.drawn.requirement
     ending = _ENDS.get(receipt.property or "", "has the property {property}").format(
@@ -71,12 +79,15 @@ def region_text(view: View) -> str:
 def not_claimed(view: View) -> list[str]:
     """What a reader could take for claimed and is not."""
     receipt = view.receipt
+    if view.is_certified and view.law is not None:
+        return ["Anything about a closed loop, stability and recursive feasibility included: no plant is part of this claim.",
+                "That the problem is the one that was meant: only its numbers are part of this claim.", _ROUNDING]
     if not view.is_certified or view.requirement is None:
         return ["Nothing at all is claimed: the kernel has not accepted this bundle."]
     wanted = view.requirement
     found = ["States outside the region: nothing is said about them, neither good nor bad.",
              "Another plant, other parameter values, disturbances, measurement errors or delays than those listed.",
-             "The rounding of the deployed inference: the claim is about exact real arithmetic on the stored weights."]
+             _ROUNDING]
     if wanted.time == "continuous":
         found.append("A digital implementation: the claim is about continuous time; the report states the hold interval that sampling tolerates.")
     elif view.drawn.spec.time == "continuous":

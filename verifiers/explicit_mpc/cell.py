@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -131,15 +131,20 @@ class Cell:
 
         return part(above, 1), part(below, -1)
 
-    def inner_point(self, planes: Planes) -> Exact:
-        """A rational point of the interior: the mean of the vertices, in float64 where that is inside."""
-        mean = np.mean([v.scaled[:-1] for v in self.vertices], axis=0) * planes.radius + planes.centre
-        rounded = np.array([Fraction(v) for v in mean.tolist()], dtype=object)
-        point = (*rounded, Fraction(1))
-        if all(sign * sum(a * x for a, x in zip(planes.rows[plane], point, strict=True)) > 0 for plane, sign in self.path):
-            return rounded
-        exact = np.array([[Fraction(v, vertex.point[-1]) for v in vertex.point[:-1]] for vertex in self.vertices], dtype=object)
-        return np.asarray(exact.sum(axis=0) / len(exact))
+    def inner_points(self, planes: Planes) -> Iterator[Exact]:
+        """Rational points of the interior: the mean of the vertices, then means with random weights; in float64 where that is inside."""
+        draw = np.random.default_rng(len(self.vertices))
+        weights = np.ones(len(self.vertices), dtype=np.int64)
+        while True:
+            mean = weights @ np.array([v.scaled[:-1] for v in self.vertices]) / weights.sum() * planes.radius + planes.centre
+            rounded = np.array([Fraction(v) for v in mean.tolist()], dtype=object)
+            point = (*rounded, Fraction(1))
+            if all(sign * sum(a * x for a, x in zip(planes.rows[plane], point, strict=True)) > 0 for plane, sign in self.path):
+                yield rounded
+            else:
+                corners = np.array([[Fraction(v, vertex.point[-1]) for v in vertex.point[:-1]] for vertex in self.vertices], dtype=object)
+                yield np.asarray(weights.astype(object) @ corners / int(weights.sum()))
+            weights = draw.integers(1, 1000, len(self.vertices))
 
 
 def box_cell(lb: Exact, ub: Exact) -> tuple[Planes, Cell]:

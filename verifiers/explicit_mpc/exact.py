@@ -46,7 +46,9 @@ class Optimiser:
 
 
 class ExactProblem:
-    r"""The problem in its multipliers: with :math:`G = A H^{-1} A^T` and :math:`\omega(\theta) = b + B\theta + A H^{-1}(f + F\theta)`,
+    r"""The problem in its multipliers, exact.
+
+    With :math:`G = A H^{-1} A^T` and :math:`\omega(\theta) = b + B\theta + A H^{-1}(f + F\theta)` its conditions of optimality are
 
     .. math:: s = \omega + G\lambda, \qquad \lambda \ge 0, \quad s \ge 0, \quad \lambda^T s = 0.
 

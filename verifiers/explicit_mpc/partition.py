@@ -19,7 +19,7 @@ from verifiers.kernel.codes import Refusal
 from verifiers.kernel.definite import adjugate, rationals
 
 Signs = NDArray[np.int8]
-MAX_LEAVES = 200_000
+MAX_LEAVES, TRIES = 200_000, 100
 
 
 class TooManyLeaves(ValueError):
@@ -103,6 +103,7 @@ def partition(problem: Problem, active_sets: Iterable[tuple[int, ...]], outputs:
 class _Builder:
     problem: Problem
     regions: list[Critical] = field(default_factory=list)
+    known: dict[tuple[int, ...], int] = field(default_factory=dict)
     rays: list[tuple[int, int]] = field(default_factory=list)
     ray_texts: list[list[list[Any]]] = field(default_factory=list)
     tree: list[int] = field(default_factory=list)
@@ -116,11 +117,14 @@ class _Builder:
         self.places: dict[int, int] = {}
         self.questions = np.zeros(0, dtype=int)
         self.sides = np.zeros((0, 0, 2), dtype=bool)
+        self.bounds: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
 
     # regions --------------------------------------------------------------------------------------------------------
 
     def add(self, active: tuple[int, ...]) -> bool:
-        """Keep the critical region of an active set where it has an interior."""
+        """Keep the critical region of an active set where it has an interior, and say whether it has."""
+        if active in self.known:
+            return True
         optimiser = self.exact.optimiser(active)
         if optimiser is None:
             return False
@@ -132,6 +136,7 @@ class _Builder:
             if not (signs > 0).any():
                 return False
             cell = cell.cut(self.planes, plane, (signs * sign).tolist())[0 if sign > 0 else 1]
+        self.known[active] = len(self.regions)
         self.regions.append(Critical(optimiser, cell, self.facets(cell), [c for c in conditions if c[1]]))
         return True
 
@@ -239,14 +244,20 @@ class _Builder:
             if (signs < 0).any():
                 self.ask(cell, plane, sign, (nobody, nobody), depth)
                 return
-        active, ray = self.exact.active_set(cell.inner_point(self.planes))
-        if ray is not None:
-            row = primitive(sum(value * self.right[j] for j, value in ray.items()))
-            self.rays.append(self.planes.add(row))
-            self.ray_texts.append([[int(j), str(value)] for j, value in sorted(ray.items())])
-        if active is not None and self.add(active):
-            self.index()
-            nobody = np.array([len(self.regions) - 1])
+        for point in itertools.islice(cell.inner_points(self.planes), TRIES):
+            active, ray = self.exact.active_set(point)
+            if ray is not None:
+                row = primitive(sum(value * self.right[j] for j, value in ray.items()))
+                self.rays.append(self.planes.add(row))
+                self.ray_texts.append([[int(j), str(value)] for j, value in sorted(ray.items())])
+                break
+            if active is not None and self.add(active):  # a point on the border of regions may give an active set without interior
+                if len(self.regions) > len(self.bounds):
+                    self.index()
+                nobody = np.array([self.known[active]])
+                break
+        else:
+            raise ArithmeticError(f"{TRIES} inner points of a cell lie on borders of critical regions")
         self.grow(cell, nobody, depth)
 
     # hints for the kernel -------------------------------------------------------------------------------------------

@@ -218,9 +218,9 @@ class _Work:
         active = [j for j in range(self.problem.m) if mask >> j & 1]
         rows = self.omega.copy()
         if active:
-            if len(active) > self.problem.n:
-                return None
             middle = self.gram[np.ix_(active, active)]
+            if len(active) > self.problem.n or not middle.diagonal().min() > 0:
+                return None
             scale = 1 / np.sqrt(middle.diagonal())
             try:
                 factor = np.linalg.cholesky(middle * np.outer(scale, scale))

@@ -71,7 +71,7 @@ def read_program(table: Any, d: int) -> Program:
 
 
 def read_law(table: Any) -> Law:
-    """Read law.json.
+    """Read law.json, the file that is the controller.
 
     Raises
     ------

@@ -20,6 +20,7 @@ BY_NAME = {v.name: v for v in VECTORS}
 ELSEWHERE = {
     "INTERNAL": "a defect of the kernel, which no input is known to show",
     "PART_MISSING": "met by a check in parts (test_running.py)",
+    **dict.fromkeys(("BAD_PROBLEM", "BAD_LAW", "PROBLEM_MISMATCH", "NOT_OPTIMAL", "NOT_INFEASIBLE"), "laws have twins of their own (test_pwa.py)"),
 }
 
 
