@@ -101,12 +101,12 @@ PARAGRAPHS: dict[Code, str] = {
         "smaller rate, or for asymptotic stability."),
     Code.NOT_PROVED: ("An obligation's proof was read and does not show the obligation; the message says by how much. Search again with a larger "
         "budget or another method."),
+    Code.EVIDENCE_TOO_LOW: ("The evidence is below `[evidence] minimum`: for example a solver's word (L1) where a re-checked proof (L2) is "
+        "required. Produce the stronger evidence, or lower the minimum knowingly."),
     Code.NOT_OPTIMAL: ("In a leaf the law is not shown to be the minimiser: stationarity fails with the multipliers given, an active row is no "
         "equality, or a multiplier or slack is not shown to be non-negative. Law, tree or proof were changed, or belong to another problem."),
     Code.NOT_INFEASIBLE: ("In a leaf without value the problem is not shown to be infeasible: the ray given is no Farkas ray, or does not cover the "
         "whole leaf. Prove the law again with `certctl explicit-mpc`."),
-    Code.EVIDENCE_TOO_LOW: ("The evidence is below `[evidence] minimum`: for example a solver's word (L1) where a re-checked proof (L2) is "
-        "required. Produce the stronger evidence, or lower the minimum knowingly."),
     # the prover has an exact witness against the claim
     Code.UNSTABLE_EQUILIBRIUM: ("The linearisation at the equilibrium is proved to have an unstable eigenvalue, so no region of attraction exists. "
         "Train again; no proof budget can help."),
