@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
 
+from certctl.code_examples import EXAMPLES
 from certctl.explanations import PARAGRAPHS
 from verifiers.kernel.codes import Code
 
@@ -28,20 +30,22 @@ class OwnCode(Enum):
         "substitute: verify the property that the policy wants, or change the policy knowingly.")
     LEVEL_TOO_LOW = 1, ("The evidence is below the policy's `minimum`: the kernel alone gives L2. Produce the stronger evidence, or lower the "
         "minimum knowingly.")
-    BAD_POLICY = 2, ("certctl.toml has an unknown key, a missing or wrongly typed value, or is not UTF-8 TOML. It lists `[[controller]]` tables with "
-        "`path`, `requirement` and optionally `bundle`, and one `[gate]` table with `minimum` and `allowed_properties`.")
+    BAD_POLICY = 2, ("certctl.toml has an unknown key, a missing or wrongly typed value, or is not UTF-8 TOML. Correct the key that the message "
+        "names: `[[controller]]` tables have path, requirement and perhaps bundle, minimum, allowed_properties; `[gate]` has minimum, "
+        "allowed_properties, signatures; `[[signer]]` tables have name and key.")
     POLICY_CHANGED = 4, ("The policy and the requirements that the gate used are not those of the digest given with `--policy-digest`. A change of "
         "the question needs a person: review it, then pin the new digest outside the repository.")
-    UNSIGNED = 4, ("The policy (or --signed-by) asks for a signature, and the bundle has none. Whoever vouches for it "
-        "runs `certctl sign BUNDLE --key KEY`.")
+    UNSIGNED = 4, ("The policy (or --signed-by) asks for a signature, and the bundle has none. Let whoever "
+        "vouches for it run `certctl sign BUNDLE --key KEY`.")
     BAD_SIGNATURE = 4, ("The bundle has an envelope, but no signature that counts: another key, another certificate, changed bytes, too few signers, "
         "or no DSSE envelope at all. Sign the bundle again with a key that the policy lists.")
     NOTHING_TO_CHECK = 5, ("No requirement, no policy entry and no controller was found, so nothing was checked, and that is not a pass. Give the "
         "folder that holds the controllers, or a policy with `--policy`.")
     NO_COUNTEREXAMPLE = 3, ("The search found no counterexample in its time. That is no proof: run `certctl verify`.")
-    MISSING_EXTRA = 2, ("The command needs an optional part that is not installed. `pip install \"certctl[all]\"` brings learners and provers; "
-        "`certctl doctor` shows what is there. check, gate, show and report need no extra.")
-    USAGE = 2, ("The command was called with an option, a value or a combination that it does not have. `certctl COMMAND --help` lists them.")
+    MISSING_EXTRA = 2, ("The command needs an optional part that is not installed. Install the extra that the message names, "
+        "for example `pip install \"certctl[learn]\"`; `certctl doctor` shows what is there. check, gate, show and report need no extra.")
+    USAGE = 2, ("The command was called with an option, a value or a combination that it does not have. Look at what "
+        "`certctl COMMAND --help` lists.")
 
     def __init__(self, exit_code: int, paragraph: str) -> None:
         self.exit_code, self.paragraph = exit_code, paragraph
@@ -57,6 +61,32 @@ def names() -> list[str]:
     return [*Code.__members__, *OwnCode.__members__]
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """A code for people: what it means, what somebody did who met it, and what to do."""
+
+    code: str
+    exit_code: int
+    cause: str
+    example: str
+    remedy: str
+
+
+def explanation(name: str) -> Explanation:
+    """Explain a code: cause (the first sentence of its paragraph), example, remedy (the rest).
+
+    Raises
+    ------
+    KeyError
+        As :func:`explain`.
+    """
+    text = explain(name)
+    wanted = _plain(name)
+    code = find(wanted)
+    cause, _, remedy = text.partition(". ")
+    return Explanation(wanted, 0 if code is None else code.exit_code, cause.rstrip(".") + ".", EXAMPLES.get(wanted, ""), remedy)
+
+
 def explain(name: str) -> str:
     """Explain a code in one paragraph: what it means and what to try.
 
@@ -70,9 +100,13 @@ def explain(name: str) -> str:
     KeyError
         When there is no such code; the message names the nearest ones.
     """
-    wanted = name.strip().upper().replace("-", "_")
+    wanted = _plain(name)
     code = find(wanted)
     if code is None:
         near = get_close_matches(wanted, names(), n=3, cutoff=0.5)
         raise KeyError(f"there is no code {name!r}" + (f"; did you mean {', '.join(near)}?" if near else "; `certctl explain` lists all codes"))
     return code.paragraph if isinstance(code, OwnCode) else PARAGRAPHS[code]
+
+
+def _plain(name: str) -> str:
+    return name.strip().upper().replace("-", "_")

@@ -12,10 +12,10 @@ PARAGRAPHS: dict[Code, str] = {
         "of states that `certctl systems NAME` prints."),
     Code.BAD_REQUIREMENT: ("The requirement has an unknown key, a value of the wrong type, contradicts itself, demands nothing, or is not UTF-8 "
         "TOML. Correct the key that the message names; the README lists all keys."),
-    Code.BAD_PARAMETER: ("A parameter is not one of the plant's, or its value is outside what the plant allows. `certctl systems NAME` prints the "
-        "parameters, their units and their defaults."),
+    Code.BAD_PARAMETER: ("A parameter is not one of the plant's, or its value is outside what the plant allows. Take name and unit from what "
+        "`certctl systems NAME` prints."),
     Code.BAD_PLANT: ("plant.json is not a well-formed certctl-plant/1 description: a missing field, an argument that refers forward, or sizes that "
-        "do not fit. Export it again with `certctl export`."),
+        "do not fit. Write it again with `systems.export.plant_json`."),
     Code.BAD_ONNX: ("The ONNX file cannot be read as a controller or function of static shape with one input and one output. Export it again with "
         "a plain graph, static shapes, no external data and no initializer that is also an input."),
     Code.BAD_WEIGHTS: ("A weight is NaN or infinite, so the network computes nothing definite. Look for a training run that diverged and export a "
@@ -115,8 +115,8 @@ PARAGRAPHS: dict[Code, str] = {
     Code.COUNTEREXAMPLE: ("A state is known, and was replayed exactly, at which the claim is false. The message gives the state; train against it, "
         "or lower the level below it."),
     # neither proved nor refuted
-    Code.UNSUPPORTED: ("The question is well formed, but this kernel has no rule for it. The message names the part; another property, method or "
-        "controller form may be supported."),
+    Code.UNSUPPORTED: ("The question is well formed, but this kernel has no rule for it. Change the part that the message names: another property, "
+        "method or controller form may be supported."),
     Code.TOO_LARGE: ("A file, number, nesting or count is over the kernel's cap, which keeps checking bounded. Split the proof, or use a smaller "
         "network; nothing is said about the claim itself."),
     Code.BUDGET: ("The time budget ran out before every box was decided. Continue with `--resume`, or raise `--budget`; a lower level often ends "

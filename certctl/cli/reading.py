@@ -80,22 +80,22 @@ def explain(
     code: Annotated[str | None, typer.Argument(metavar="[CODE]", help="A code; without it all codes.", show_default=False)] = None,
     output_format: Format = OutputFormat.text,
 ) -> int:
-    """Explain a code: what it means and what to try."""
-    from certctl.codes import explain as paragraph
-    from certctl.codes import find, names
+    """Explain a code: what it means, an example, and what to do."""
+    from certctl.codes import explanation, names
 
     chosen = ready(output_format)
     try:
-        wanted = {name: paragraph(name) for name in ([code.strip().upper().replace("-", "_")] if code else names())}
+        found = [explanation(name) for name in ([code] if code else names())]
     except KeyError as error:
         raise UsageError(error.args[0]) from None
     if chosen is OutputFormat.json:
-        dump([{"code": name, "exit_code": _exit_of(name), "paragraph": text} for name, text in wanted.items()])
+        dump([{"code": e.code, "exit_code": e.exit_code, "cause": e.cause, "example": e.example, "remedy": e.remedy} for e in found])
     elif code:
-        name, text = next(iter(wanted.items()))
-        typer.echo(f"{name} (exit {_exit_of(name)})\n{text}")
+        (one,) = found
+        typer.echo(f"{one.code} (exit {one.exit_code})")
+        fields([("cause", one.cause), ("example", one.example), ("remedy", one.remedy)])
     else:
-        fields((f"{name} ({find(name).exit_code})", text.split(". ")[0].rstrip(".") + ".") for name, text in wanted.items())  # type: ignore[union-attr]
+        fields((f"{e.code} ({e.exit_code})", e.cause) for e in found)
     return int(ExitCode.PROVED)
 
 
@@ -166,13 +166,6 @@ def _opened(bundle: Path, requirement: Path | None) -> View:
 
     say(f"checking {bundle}")
     return open_view(bundle, requirement)
-
-
-def _exit_of(name: str) -> int:
-    from certctl.codes import find
-
-    code = find(name)
-    return 0 if code is None else code.exit_code
 
 
 def _block(title: str, lines: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import certctl.doctor as doctor
 from certctl.cli.main import run
-from certctl.codes import OwnCode, explain, names
+from certctl.codes import OwnCode, explain, explanation, names
 from certctl.explanations import PARAGRAPHS
 from certctl.plants import plant_data, plant_names
 from verifiers.kernel.codes import Code
@@ -22,6 +22,24 @@ def test_every_code_has_a_paragraph_that_ends(name):
     text = explain(name)
     assert len(text) > 60 and text.endswith(".") and "  " not in text
     assert len(re.findall(r"[.;,:](?: |$)", text)) >= 2, "it says what the code means and what to try"
+
+
+VERB = ("Add|Ask|Change|Check|Choose|Compare|Continue|Correct|Demand|deploy|Enlarge|Export|Give|Install|Let|Look|Lower|Produce|Raise|Refine|Remove|"
+        "report|Restore|review|Rewrite|Run|run|Search|Sign|Solve|Split|Take|Train|train|Try|Verify|verify|Write|write|continue")
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_code_has_a_cause_an_example_and_a_remedy(name):
+    found = explanation(name)
+    assert found.code == name and found.exit_code in (1, 2, 3, 4, 5)
+    for text in (found.cause, found.example, found.remedy):
+        assert len(text) >= 20 and text.endswith(".") and "  " not in text
+    assert re.search(rf"(?:^|[:,;] |\. |Please |or )(?:{VERB})\b", found.remedy), "a remedy says what to do"
+    assert not re.search(rf"^(?:{VERB})\b", found.cause), "a cause says what is wrong"
+
+
+def test_the_examples_differ():
+    assert len({explanation(name).example for name in names()}) == len(names())
 
 
 def test_the_paragraphs_are_those_of_the_kernels_codes_and_all_differ():
