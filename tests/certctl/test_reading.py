@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import configparser
 import json
 import re
 import subprocess
 import sys
 
 import pytest
+from repository import FLOORS, ROOT, python_files, tree_of
 
 import certctl.doctor as doctor
 from certctl.cli.main import run
@@ -132,3 +135,16 @@ def test_the_program_that_the_environment_names_is_tried(tmp_path, monkeypatch, 
 def test_doctor_passes_here(capsys):
     assert run(["doctor", "--output-format", "json"]) == 0
     assert {item["part"] for item in json.loads(capsys.readouterr().out)} >= {"python", "numpy", "cores", "dreal", "torch"}
+
+
+def test_every_library_that_certctl_imports_is_known_to_doctor_with_an_extra_that_exists():
+    imported = set()
+    for path in python_files(*FLOORS):
+        for node in ast.walk(tree_of(path)):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            imported |= {name.split(".")[0] for name in names}
+    libraries = imported - set(sys.stdlib_module_names) - {*FLOORS, "dreal", ""}
+    assert libraries - {*doctor.BASE, *doctor.EXTRA} == set()
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    assert set(doctor.EXTRA.values()) <= set(config["options.extras_require"])

@@ -225,6 +225,8 @@ def test_the_action_and_the_workflows_are_well_formed():
     workflow = yaml.safe_load((SAMPLE / ".github" / "workflows" / "certctl.yml").read_text(encoding="utf-8"))
     (used,) = [s for s in workflow["jobs"]["gate"]["steps"] if s.get("id") == "gate"]
     assert set(used["with"]) <= set(described["inputs"]) and workflow["permissions"]["contents"] == "read"
+    own = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))["jobs"]["gate"]["steps"][1]
+    assert own["uses"] == "./" and own["with"]["policy-digest"] == pinned()
 
 
 @needs_bash
