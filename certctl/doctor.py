@@ -40,7 +40,7 @@ def examine() -> list[Finding]:
                 Finding("cores", True, f"{_cores()} usable; OPENBLAS_NUM_THREADS={os.environ.get('OPENBLAS_NUM_THREADS', 'not set')}")]
     findings += [_module(name, None, "needed by check, gate, show and report") for name in BASE]
     findings += [_module(name, extra, purpose) for name, extra, purpose in OPTIONAL]
-    return [*findings, _dreal()]
+    return [*findings, _git(), _dreal()]
 
 
 def _cores() -> int:
@@ -59,6 +59,11 @@ def _version(name: str) -> str:
         return metadata.version(_DISTRIBUTION.get(name, name))
     except metadata.PackageNotFoundError:
         return "version unknown"
+
+
+def _git() -> Finding:
+    found = which("git")
+    return Finding("git", found is not None, f"{found} (gate --staged)" if found else "not installed; only gate --staged needs it")
 
 
 def _dreal() -> Finding:

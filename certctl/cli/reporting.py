@@ -19,6 +19,7 @@ from certctl.result import Result, error
 OutputFiles = Annotated[list[str] | None, typer.Option("--output-file", metavar="FORMAT:PATH", show_default=False,
                                                        help="Also write the result there, for example junit:gate.xml; repeatable.")]
 SUMMARY = "GITHUB_STEP_SUMMARY"
+_NOT_REPORTS = (".onnx", ".safetensors", ".toml", ".cert", ".py")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def outputs(chosen: OutputFormat, wanted: Sequence[str] | None) -> Outputs:
     Raises
     ------
     UsageError
-        For an unknown format, no path, one path twice, a folder, or a place in a bundle, which the file would break.
+        For an unknown format, no path, one path twice, a folder, the name of a controller or a requirement, or a place in a bundle, which
+        the file would break.
     """
     files: dict[Path, str] = {}
     for item in wanted or ():
@@ -74,6 +76,8 @@ def outputs(chosen: OutputFormat, wanted: Sequence[str] | None) -> Outputs:
         if form not in FORMATS or not colon or not name or "\0" in name:
             raise UsageError(f"--output-file {item}: write FORMAT:PATH with a format of {', '.join(FORMATS)}")
         path = Path(os.path.abspath(name))
+        if path.suffix.lower() in _NOT_REPORTS:
+            raise UsageError(f"--output-file {item}: {name} is no name for a report, and a file that it stood for would be replaced")
         if path in files:
             raise UsageError(f"--output-file {item}: {name} is named twice; give every format its own file")
         if path.is_dir():

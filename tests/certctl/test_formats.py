@@ -171,7 +171,8 @@ def test_github_gets_annotations_and_a_step_summary_that_is_appended(folder, mon
     assert "::error file=policies/loop.requirement.toml" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("wanted", ["junit", "yaml:a", "junit:", ":a", "junit:.", "junit:policies/loop.cert/check.json"])
+@pytest.mark.parametrize("wanted", ["junit", "yaml:a", "junit:", ":a", "junit:.", "junit:policies/loop.cert/check.json",
+                                    "junit:policies/controller.onnx", "json:certctl.toml"])
 def test_an_output_file_that_cannot_be_written_is_a_wrong_call(folder, capsys, wanted):
     assert run(["gate", "policies", "--output-file", wanted]) == 2
     assert capsys.readouterr().err.startswith("certctl: --output-file ")
