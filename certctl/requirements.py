@@ -53,7 +53,7 @@ def read_toml(path: Path) -> dict[str, object]:
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
     if len(data) > MAX_TEXT:
-        raise ValueError(f"{path} is longer than {MAX_TEXT} bytes")
+        raise ValueError(f"{path} is longer than {MAX_TEXT} bytes; shorten it")
     try:
         return tomllib.loads(data.decode("utf-8"), parse_float=str)
     except (ValueError, RecursionError) as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from certctl.cli.exit_codes import ExitCode, table
-from certctl.cli.output import OutputFormat, UsageError, clean, dump, fields, ready
+from certctl.cli.output import OutputFormat, UsageError, clean, dump, fields, ready, say
 from certctl.cli.proving import Format, stoppable
 
 if TYPE_CHECKING:
@@ -106,9 +106,12 @@ def _pairs(items: Sequence[str]) -> dict[str, str]:
 def _write(files: dict[Path, str], force: bool) -> None:
     present = [path for path in files if os.path.lexists(path)]
     if present and not force:
-        listed = ", ".join(str(path) for path in present)
-        raise UsageError(f"nothing is written: {listed} exist already; give --force to replace them, or add by hand:\n"
-                         + "\n".join(f"--- {path}\n{files[path]}" for path in present))
+        for path in present:
+            say(f"--- what {path} would hold")
+            for line in files[path].splitlines():
+                say(line)
+        raise UsageError(f"nothing is written: {', '.join(str(path) for path in present)} exists already; give --force to replace it, "
+                         "or add what stands above by hand")
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")

@@ -66,7 +66,10 @@ def report(
 
     view = _opened(bundle, requirement)
     # Without a bundle there is no folder to write into, only the kernel's word.
-    written = write_report(view, page, own_requirement=requirement) if page.parent.is_dir() else []
+    try:
+        written = write_report(view, page, own_requirement=requirement) if page.parent.is_dir() else []
+    except ValueError as problem:
+        raise UsageError(str(problem)) from None
     result = from_receipt(view.receipt, bundle)
     if chosen is OutputFormat.json:
         dump({**to_json(result), "files": [str(path) for path in written]})

@@ -248,6 +248,11 @@ def test_the_gate_takes_a_pinned_policy_digest(certctl, folder):
     assert code == 4 and "code=POLICY_CHANGED" in ends(out)
 
 
+def test_a_page_in_a_bundle_under_another_name_is_a_wrong_call(certctl, folder):
+    code, _, err = certctl("report", folder / "loop.cert", "-o", folder / "loop.cert" / "other.html")
+    assert code == 2 and err.endswith("any other file would make the kernel refuse the bundle\n") and "internal" not in err
+
+
 # ------------------------------------------------------------------------------------------------------------ help, hash, environment
 
 def test_help_prints_the_exit_codes(certctl):
