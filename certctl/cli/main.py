@@ -94,7 +94,7 @@ def sentence(error: BaseException) -> str:
     if hasattr(error, "format_message"):
         says = str(error.format_message())
         return f"{says} (certctl COMMAND --help lists what each command takes)" if says else ""
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ImportError):
         return proving.missing(error)
     if isinstance(error, FileNotFoundError) and error.filename is None:
         return str(error)

@@ -138,8 +138,10 @@ def _keys(paths: Sequence[Path]) -> list[Key]:
     return found
 
 
-def missing(error: ModuleNotFoundError) -> str:
-    """One sentence about an optional part that is not installed."""
+def missing(error: ImportError) -> str:
+    """One sentence about an optional part that is not installed; that of our own readers, where it comes from them."""
+    if not isinstance(error, ModuleNotFoundError):
+        return clean(error)
     part = (error.name or "a part").split(".")[0]
     if part in ("certctl", "verifiers", "systems"):
         return f"{error.name} is missing, so this installation is incomplete: install certctl again"
@@ -155,7 +157,7 @@ def guard(work: Callable[[], Result], requirement: Path, at: str) -> Result:
         result = error(name, "INTERRUPTED", at, "the run was interrupted; --resume goes on with a search that was kept", "UNKNOWN")
     except UsageError:
         raise
-    except ModuleNotFoundError as problem:
+    except ImportError as problem:
         result = error(name, "MISSING_EXTRA", at, missing(problem))
     except Refusal as refusal:
         word = {1: "REFUSED", 3: "UNKNOWN", 4: "REFUSED"}.get(refusal.code.exit_code, "ERROR")

@@ -14,6 +14,8 @@ from repository import ROOT, committed_files
 pytestmark = pytest.mark.slow
 SAMPLE = ROOT / "examples" / "ci"
 BUNDLE, REQUIREMENT = "policies/van_der_pol.cert", "requirements/van_der_pol.requirement.toml"
+QUESTION = "".join(f"(declare-const {name} Real)\n" for name in ("X_0", "X_1", "Y_0")) + (
+    "(assert (<= X_0 1))(assert (>= X_0 0))(assert (<= X_1 1))(assert (>= X_1 0))(assert (>= Y_0 9))\n")
 WITHOUT = ("torch", "casadi", "onnx", "onnxruntime", "cvxpy", "clarabel", "control", "daqp", "z3", "cvc5", "cryptography", "flint")
 
 
@@ -59,7 +61,9 @@ def test_nothing_optional_is_there(bare):
 @pytest.mark.parametrize("arguments", [
     ["gate"], ["gate", "--output-file", "junit:r/gate.xml", "--output-file", "sarif:r/gate.sarif", "--output-format", "markdown"],
     ["check", BUNDLE, "--requirement", REQUIREMENT], ["show", BUNDLE], ["report", BUNDLE, "-o", "report.html"], ["diff", BUNDLE, BUNDLE],
-    ["diff", BUNDLE, BUNDLE, "--figure", "both.png"], ["explain"], ["systems"], ["digest", BUNDLE], ["doctor"],
+    ["diff", BUNDLE, BUNDLE, "--figure", "both.png"],
+    ["export", BUNDLE, "--format", "c"], ["export", BUNDLE, "--format", "torch"], ["export", BUNDLE, "--format", "smtlib"],
+    ["explain"], ["systems"], ["digest", BUNDLE], ["doctor"],
     ["new", ".", "--controller", "policies/van_der_pol.onnx", "--plant", "van_der_pol", "--force", "--no-workflow"]])
 def test_what_the_gate_needs_works(certctl, bare, arguments):
     _, sample = bare
@@ -79,9 +83,10 @@ def test_a_search_with_the_native_prover_works_too(certctl, bare):
 
 @pytest.mark.parametrize(("arguments", "extra"), [
     (["keygen", "-o", "key"], "sign"), (["sign", BUNDLE, "--key", "policies/van_der_pol.onnx"], "sign"),
-    (["export", BUNDLE, "--format", "casadi"], "model"),
-    (["export", BUNDLE, "--format", "control"], "model"), (["export", BUNDLE, "--format", "torch"], "learn")])
-def test_everything_else_names_its_extra(certctl, arguments, extra):
+    (["export", BUNDLE, "--format", "casadi"], "model"), (["decide", "policies/van_der_pol.onnx", "question.vnnlib", "--solver", "z3"], "smt"),
+    (["decide", "policies/van_der_pol.onnx", "question.vnnlib", "--solver", "cvc5"], "smt")])
+def test_everything_else_names_its_extra(certctl, bare, arguments, extra):
+    (bare[1] / "question.vnnlib").write_text(QUESTION, encoding="utf-8")
     code, said = certctl(*arguments)
     assert code == 2 and f"certctl[{extra}]" in said, said
 

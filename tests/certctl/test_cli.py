@@ -119,6 +119,15 @@ def test_a_missing_part_names_the_extra(certctl, folder, monkeypatch):
     assert code == 2 and "certctl[learn]" in out and "code=MISSING_EXTRA" in ends(out)
 
 
+def test_the_readers_own_sentence_about_a_missing_part_is_kept(certctl, folder, monkeypatch):
+    def broken(*args, **options):
+        raise ImportError("this needs casadi; pip install certctl[model] brings it", name="casadi")
+
+    monkeypatch.setattr("certctl.view.open_view", broken)
+    code, out, err = certctl("show", folder / "loop.cert")
+    assert (code, out) == (2, "") and "certctl: this needs casadi; pip install certctl[model] brings it" in err
+
+
 def test_ctrl_c_is_undecided(certctl, folder, monkeypatch):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
