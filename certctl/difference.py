@@ -121,8 +121,8 @@ def _sets(old: Requirement, new: Requirement) -> Iterator[Change]:
 
 def _region(old: View, new: View) -> Iterator[Change]:
     first, second = old.receipt.region or {}, new.receipt.region or {}
-    shown = [f"{region.get('function')} ≤ {exact_level(region.get('level'))}" for region in (first, second)]
-    yield from _plain("region", *shown, Kind.note)
+    was, now = (f"{region.get('function')} ≤ {exact_level(region.get('level'))}" for region in (first, second))
+    yield from _plain("region", was, now, Kind.note)
     a, b = (float(region.get("volume_lower_bound") or 0.0) for region in (first, second))
     if a != b:
         yield Change("volume, proved lower bound", round_down(a, 7), round_down(b, 7), Kind.gained if b > a else Kind.lost)

@@ -60,7 +60,7 @@ def read_policy(path: Path) -> Policy:
         For an unknown key, a missing or wrongly typed value, or a file that is not UTF-8 TOML.
     """
     try:
-        table = read_toml(path)
+        table: dict[str, Any] = read_toml(path)
     except ValueError as error:
         raise BadPolicy(str(error)) from None
     _known(table, "", path)

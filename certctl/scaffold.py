@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from certctl.plants import plant_data
 from certctl.policy import NAME as POLICY
@@ -160,7 +161,7 @@ def check(wish: Wish, text: str) -> Setting:
     return open_setting(wanted, plant_bytes(wanted, wish.requirement.parent), controller)
 
 
-def _plant(wish: Wish) -> dict[str, object]:
+def _plant(wish: Wish) -> dict[str, Any]:
     try:
         return plant_data(wish.plant)
     except (FileNotFoundError, ValueError) as error:

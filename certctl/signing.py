@@ -194,7 +194,7 @@ def read_envelope(data: bytes) -> Envelope:
         pairs = tuple((str(item.get("keyid", "")), _base64(item["sig"])) for item in listed)
         return Envelope(table["payloadType"], _base64(table["payload"]), pairs)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SignatureFault("BAD_SIGNATURE", f"{ENVELOPE} is no DSSE envelope: {type(error).__name__} {error}"[:200]) from None
+        raise SignatureFault("BAD_SIGNATURE", f"{ENVELOPE} is no DSSE envelope, remove it: {type(error).__name__} {error}"[:200]) from None
 
 
 def sign(payload: bytes, private: Any, present: Envelope | None = None) -> bytes:

@@ -58,12 +58,17 @@ def _rule(code: str) -> dict[str, Any]:
         "properties": {"tags": ["stability", "deployment"]}}
 
 
+def _message(text: str) -> str:
+    """A text in which nothing is a link: SARIF reads ``[text](address)`` as one even in plain text."""
+    return clean(text).replace("](", "] (")
+
+
 def _result(account: Account, result: Result, rules: list[str]) -> dict[str, Any]:
     code = result.code or "INTERNAL"
     place = account.place(result)
     found: dict[str, Any] = {
         "ruleId": code, "ruleIndex": rules.index(code), "kind": "fail", "level": "error",
-        "message": {"text": clean(f"{result.outcome} {result.name} {result.property or '-'}: {account.words(result.message)}")},
+        "message": {"text": _message(f"{result.outcome} {result.name} {result.property or '-'}: {account.words(result.message)}")},
         "partialFingerprints": {FINGERPRINT: fingerprint(account, result)},
         "properties": {"outcome": result.outcome, "at": account.at(result), "controllerSha256": result.controller_sha256,
                        "bundleDigest": result.bundle_digest},

@@ -87,6 +87,8 @@ def sarif_faults(log: Any) -> Iterator[str]:
                 yield "ruleIndex and ruleId disagree"
             if result.get("kind", "fail") != "fail" and result.get("level", "none") != "none":
                 yield "only a result of kind fail has a level"
+            if re.search(r"\[[^\]]*\]\(", result["message"]["text"]):
+                yield "a message holds a link"
             if not all(re.fullmatch(r"[^/]+/v\d+", key) and isinstance(value, str) for key, value in result["partialFingerprints"].items()):
                 yield "a partial fingerprint is a text under NAME/vN"
             for where in result["locations"]:
