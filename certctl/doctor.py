@@ -15,10 +15,12 @@ BASE, OPTIONAL = ("numpy", "scipy", "typer", "rich", "matplotlib"), (
     ("casadi", "model", "plants of your own"), ("control", "model", "linear systems in and out"), ("torch", "learn", "training"),
     ("onnx", "learn", "export of trained networks"), ("onnxruntime", "dev", "running controllers"), ("cvxpy", "sdp", "semidefinite programs"),
     ("clarabel", "sdp", "solver for them"), ("daqp", "mpc", "quadratic programs"), ("z3", "smt", "polynomial and piecewise-linear queries"),
-    ("cvc5", "smt", "the same, and some with exp, sin, cos"), ("cryptography", "sign", "signatures of bundles"), ("flint", "dev", "second checker"))
+    ("cvc5", "smt", "the same, and some with exp, sin, cos"), ("cryptography", "sign", "signatures of bundles"),
+    ("stable_baselines3", "rl", "policies of Stable-Baselines3"), ("gymnasium", "rl", "environments made from plants"),
+    ("flint", "dev", "second checker"))
 EXTRA = {name: extra for name, extra, _ in OPTIONAL}
 """Optional module to the extra that brings it."""
-_DISTRIBUTION = {"z3": "z3-solver", "flint": "python-flint"}
+_DISTRIBUTION = {"z3": "z3-solver", "flint": "python-flint", "stable_baselines3": "stable-baselines3"}
 DREAL = "CERTCTL_DREAL"
 """Names the program ``dreal``, as for verifiers/smt/dreal.py."""
 _LOADS_S = 60
