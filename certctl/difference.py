@@ -62,6 +62,8 @@ def differences(old: View, new: View) -> list[Change]:
     before, after = old.requirement, new.requirement
     if not (old.is_certified and new.is_certified) or before is None or after is None:
         return []
+    if old.setting is None or new.setting is None:
+        return [Change("claim", before.property, after.property, Kind.changed)]  # a bundle without a loop: nothing finer is known here
     return [*_question(before, after), *_constants(old, new), *_plants(old, new), *_sets(before, after), *_region(old, new),
             *_assumptions(old, new), *_notes(old, new)]
 

@@ -104,7 +104,7 @@ PARAGRAPHS: dict[Code, str] = {
     Code.EVIDENCE_TOO_LOW: ("The evidence is below `[evidence] minimum`: for example a solver's word (L1) where a re-checked proof (L2) is "
         "required. Produce the stronger evidence, or lower the minimum knowingly."),
     Code.NOT_OPTIMAL: ("In a leaf the law is not shown to be the minimiser: stationarity fails with the multipliers given, an active row is no "
-        "equality, or a multiplier or slack is not shown to be non-negative. Law, tree or proof were changed, or belong to another problem."),
+        "equality, or a multiplier or slack is not shown to be non-negative. Look for a changed file, or prove the law again."),
     Code.NOT_INFEASIBLE: ("In a leaf without value the problem is not shown to be infeasible: the ray given is no Farkas ray, or does not cover the "
         "whole leaf. Prove the law again with `certctl explicit-mpc`."),
     # the prover has an exact witness against the claim

@@ -57,15 +57,20 @@ def diff(
     """Check two bundles and say what the claim gained or lost: exit 0 when nothing was lost, 1 when a person should look."""
     from certctl.difference import differences, needs_a_person
     from certctl.view import open_view
+    from verifiers.kernel.codes import Refusal
 
     if figure is not None and figure.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UsageError(f"{figure}: a figure is saved as .png, .pdf or .svg")
     if figure is not None and Path(os.path.abspath(figure)).parent in (Path(os.path.abspath(old)), Path(os.path.abspath(new))):
         raise UsageError(f"{figure} lies in a bundle; name another place")
-    say(f"checking {old}")
-    before = open_view(old)
-    say(f"checking {new}")
-    after = open_view(new, requirement)
+    try:
+        say(f"checking {old}")
+        before = open_view(old)
+        say(f"checking {new}")
+        after = open_view(new, requirement)
+    except Refusal as no:
+        say(f"nothing is compared: {no}")
+        return int(no.code.exit_code)
     if requirement is None:
         say("requirement=embedded")
     results = from_receipt(before.receipt, old), from_receipt(after.receipt, new)
