@@ -80,7 +80,7 @@ def van_der_pol(pairs: int, level: Fraction, coupling: Fraction = COUPLING) -> Q
     V solves the Lyapunov equation A'P + PA = -I of the uncoupled linearisation.  For one pair V' = -r^2 + (2 y - x) x^2 y with r^2 = x^2 + y^2, and
     |(2 y - x) x^2 y| <= 2.24 * 0.385 r^4 < r^2 for r^2 <= 1.15; V <= 3/4 gives r^2 <= 1.09 (V >= 0.69 r^2): unsat.  Of n pairs each adds to its
     neighbours' y' the coupling times its x: at most coupling * sqrt(5) * 2 cos(pi/(n + 1)) |x|^2 in V', 0.16 |x|^2 for 3 pairs at 1/20; with
-    V <= 1/2 each r^2 <= 0.73 and V' <= (-1 + 0.63 + 0.16) |x|^2 < 0: unsat.  At level 4 the state (3/2, 3/2, 0, ...) has V = 27/8 and
+    V <= 13/20 each r^2 <= 0.95 and V' <= (-1 + 0.82 + 0.16) |x|^2 < 0: unsat.  At level 4 the state (3/2, 3/2, 0, ...) has V = 27/8 and
     V' = -9/2 + 81/16 > 0 (its neighbour's y is 0, and slope_y' = 2 * 0 - 0): sat.
     """
     b = Builder()
