@@ -29,8 +29,8 @@ PUBLISHED = {"state": 21.0, "output": 28.5}
 AIM = 2.0
 NOTES = (
     "Published seconds: alpha-beta-CROWN's mean over the 20 specifications of the kind, on the competition's machine with a GPU, about 7 s of it "
-    "start-up. They are quoted, not measured here. `wall s` and `CPU s` are of a fresh process of `certctl decide`, start-up of Python, the search and "
-    "the kernel's replay included.",
+    "start-up. They are quoted, not measured here. `wall s` and `CPU s` are of a fresh process of `certctl decide`, start-up of Python, search "
+    "and the kernel's replay included.",
     "`own` specifications: a box of half (output: three tenths) of the domain's width, one coordinate halved as in the given ones, seed 0; of every "
     "three one lies anywhere, and two hold a state of the level set (both given output boxes do not: there V > level throughout).",
     "`wrong sign` demands Y_0 >= 1e-6 instead of Y_0 <= -1e-6; `shrunk` divides the bounds of the next state by 4; `no slack` demands Y_0 <= 0. "
@@ -171,7 +171,8 @@ def _given(files: list[Question], s: Settings) -> tuple[list[Check], list[tuple[
         checks.append(Check(f"{question.name}: {wall:.1f} s with start-up, within the published mean of {target:g} s", proved and wall <= target))
     for kind, times in means.items():
         mean = float(np.mean(times))
-        checks.append(Check(f"{kind}: mean of the given ones {mean:.2f} s, at most {AIM:g} s (the aim)", mean <= AIM and all(c.holds for c in checks)))
+        solved = all(check.holds for check in checks if check.says.startswith(kind))
+        checks.append(Check(f"{kind}: mean of the given ones {mean:.2f} s, at most {AIM:g} s (the aim)", solved and mean <= AIM))
     return checks, rows
 
 

@@ -7,13 +7,16 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from benchmarks import cartpole, first_order_peer, harness, kernel_speed, linear_loops, pairs, precise, published_pairs, run
+from benchmarks import agreement, cartpole, chain, first_order_peer, harness, kernel_speed, linear_loops, lsnc, pairs, precise, published_pairs, run
+from benchmarks.deciding import Asked, present
+from benchmarks.queries import ball, convex_relu, larger_networks, van_der_pol
 from verifiers.kernel.codes import Refusal
 from verifiers.kernel.graph import Builder
 from verifiers.kernel.properties import Goal
 from verifiers.kernel.stage import Stage, quadratic
 from verifiers.load.floats import evaluate
 from verifiers.smt.branch_and_bound import Task, search
+from verifiers.smt.decider import replay
 
 
 def plain_stage(half_width: float = 1.4, level: Fraction = Fraction(2)) -> Stage:
@@ -176,3 +179,77 @@ def test_cartpole_whole_search_puts_its_subtrees_together(monkeypatch, tmp_path)
 def test_kernel_speed_in_small(cases):
     report = kernel_speed.run(kernel_speed.Settings(names=("path_dt_quadratic",), speed=("path_dt_quadratic",), elements=100, boxes=8, seconds=0.01))
     assert [len(table.rows) for table in report.tables] == [1, len(kernel_speed.RANGES), 1]
+
+
+# deciders
+
+QUICK = ("ball 2-D, unsat", "ball 2-D, sat", "1-norm 5-D, unsat", "convex relu 2-32-1, sat")
+
+
+def asked(result: str, seconds: float = 1.0) -> Asked:
+    """An answer that nobody gave."""
+    return Asked(result, seconds, 2 if result == "unsat" else None, "made up")
+
+
+def test_agreement_in_small():
+    report = agreement.run(agreement.Settings(deciders=("z3",), names=QUICK, pendulum=False))
+    assert failed(report) == [] and [row[0] for row in report.tables[0].rows] == list(QUICK)
+    assert [row[-1].split()[0] for row in report.tables[0].rows[:3]] == ["unsat", "sat", "unsat"]
+    reasons = dict(report.tables[1].rows)
+    assert set(reasons) == {"ball 2-D", "1-norm 5-D", "convex relu 2-32-1"} and all(reasons.values())
+
+
+def test_a_wrong_answer_and_a_slow_one_do_not_hold():
+    case = larger_networks()[0]
+    assert case.truth == "unsat"
+    assert agreement.contradictions([case], [{"z3": asked("unsat"), "cvc5": asked("timeout")}]) == []
+    assert len(agreement.contradictions([case], [{"z3": asked("sat")}])) == 1
+    assert len(agreement.contradictions([case], [{"z3": asked("sat"), "native": asked("unsat")}])) == 2
+
+
+@pytest.mark.parametrize(("native", "others", "won"), [
+    (("unsat", 1.0), [("unsat", 2.0)], True), (("unsat", 2.0), [("unsat", 1.0)], False), (("unsat", 9.0), [("timeout", 1.0)], True),
+    (("timeout", 1.0), [("unsat", 9.0)], False), (("timeout", 1.0), [("timeout", 1.0)], None),
+    (("unsat", 2.0), [("unsat", 3.0), ("unsat", 1.0)], False), (("unsat", 2.0), [("unsupported", 0.0), ("unsat", 3.0)], True), (("unsat", 2.0), [("unsupported", 0.0)], None)])
+def test_who_is_fastest(native, others, won):
+    row = {"native": asked(*native), **{f"other{k}": asked(*one) for k, one in enumerate(others)}}
+    assert agreement.fastest(row) is won
+
+
+def test_larger_networks_are_larger_and_their_truth_is_not_contradicted_by_samples():
+    found = larger_networks()
+    assert len({case.name for case in found}) == len(found) and {len(case.query.lo) for case in found} >= {2, 3, 4, 5, 6}
+    for case in found:
+        assert case.neurons == agreement.neurons(case.query.graph) > agreement.SMALL and case.why
+        assert case.truth == "sat" or agreement.sampled_state(case.query, count=2000) is None
+
+
+def test_sampled_states_satisfy_their_query():
+    assert agreement.sampled_state(ball(2, Fraction(1, 100)), count=2000) is None
+    assert agreement.sampled_state(ball(2, Fraction(-1, 2)), count=2000) is not None
+    assert agreement.sampled_state(convex_relu(1, (2, 8, 1), Fraction(-1)), count=2000) is not None
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 3])
+def test_the_chain_is_as_its_comment_says(pairs):
+    """The level 13/20 keeps V' negative on a sample, and the state of the comment violates level 4 exactly."""
+    assert agreement.sampled_state(van_der_pol(pairs, Fraction(13, 20))) is None
+    query, state = van_der_pol(pairs, Fraction(4)), (Fraction(3, 2),) * 2 + (Fraction(0),) * (2 * pairs - 2)
+    assert replay(query, state) is not None
+
+
+def test_chain_in_small():
+    report = chain.run(chain.Settings(deciders=("cvc5",), pairs=(1,), limit=20.0))
+    assert failed(report) == [] and [row[2].split()[0] for row in report.tables[0].rows] == ["unsat", "sat"]
+    assert chain.ratio(asked("unsat", 2.0), asked("timeout", 60.0)) == "> 30" and chain.ratio(asked("timeout"), asked("unsat")) is None
+
+
+def test_absent_deciders_are_named_with_the_reason():
+    here, absent = present(("z3", "dreal"))
+    assert "z3" in here and ("dreal" in here or "docs/dreal.md" in absent["dreal"])
+
+
+def test_lsnc_in_small(cases):
+    report = lsnc.run(lsnc.Settings(names=("state_0",), repeat=1, own=2, changed=1, limit=20.0))
+    assert [len(table.rows) for table in report.tables] == [1, 4, 3, 6]
+    assert not [c.says for c in report.checks if c.holds is False and ("slack" in c.says or "sign" in c.says or "shrunk" in c.says)]
