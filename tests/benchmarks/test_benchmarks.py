@@ -251,6 +251,7 @@ def test_absent_deciders_are_named_with_the_reason():
 
 
 def test_lsnc_in_small(cases):
+    pytest.importorskip("verifiers.smt.native")
     report = lsnc.run(lsnc.Settings(names=("state_0",), repeat=1, own=2, changed=1, limit=20.0))
     assert [len(table.rows) for table in report.tables] == [1, 4, 3, 6]
     assert not [c.says for c in report.checks if c.holds is False and ("slack" in c.says or "sign" in c.says or "shrunk" in c.says)]
