@@ -3,7 +3,7 @@
     python examples/counterexample_guided.py            # the base install is enough
     python examples/counterexample_guided.py z3 cvc5    # other deciders; needs certctl[smt]
 
-The plant is the reversed van der Pol oscillator; V is a form of degrees 2 and 4 with V > 0 and V' < 0 for 1/10 <= |x| <= 3/2.  Each round the
+The plant is the reversed van der Pol oscillator; V is a form of degrees 2 and 4 with V > 0 and V' < 0 for 1/5 <= |x| <= 3/2.  Each round the
 decider is asked for up to k states of that ring at which V is no such function, and the program takes them up as constraints; "unsat" ends it.
 Asking for 8 states at once needs fewer rounds than asking for one.
 """
@@ -33,7 +33,7 @@ F = Fraction
 class Arguments:
     """Ring in which V has to decrease, witnesses of one round, rounds at most, seconds for one question, denominator of coefficients."""
 
-    inner: str = "1/10"
+    inner: str = "1/5"
     outer: str = "3/2"
     witnesses: tuple[int, ...] = (1, 8)
     rounds: int = 60
