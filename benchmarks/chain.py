@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from fractions import Fraction
 
+from benchmarks.agreement import fastest
 from benchmarks.deciding import NAMES, Asked, ask, present, warm
 from benchmarks.harness import Check, Report, Table
 from benchmarks.queries import COUPLING, ball, van_der_pol
@@ -59,6 +60,8 @@ def run(settings: Settings | None = None) -> Report:
             if native is not None:
                 proved = native.result == truth and (truth == "sat" or native.level == 2)
                 checks.append(Check(f"{name}: native answers {native.cell()}" + (", replayed by the kernel" if native.level == 2 else ""), proved))
+                if pairs > 1:
+                    checks.append(Check(f"{name}: native answers before all others", fastest(answers)))
     others = [who for who in here if who != "native"]
     table = Table(f"One process, limit {s.limit:g} s", ("query", "truth", *here, *(f"{who} / native" for who in others)), tuple(rows))
     start = Table("An easy query (ball 2-D, unsat), to see what a start costs", ("decider", "answer"),

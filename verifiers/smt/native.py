@@ -21,10 +21,12 @@ from verifiers.smt.branch_and_bound import process_pool
 from verifiers.smt.decider import Decision, Evidence, Sat, Unknown, Unsat, Witness, replay
 from verifiers.smt.query import Query
 from verifiers.smt.refutation import Task, doublings_for, search
-from verifiers.smt.witness_search import Violation, candidates, rounded, violation_of
+from verifiers.smt.witness_search import Violation, around, candidates, rounded, violation_of
 
 REPLAYS = 24
 """Most candidates replayed in one go where one witness is asked for."""
+IDLE = 4
+"""Rounds without a new witness after which no more are looked for."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Native:
             return Unknown("unsupported", "a side of the box exceeds float64")
         graph = simplified(query.graph)
         violation = violation_of(graph, query.formula, lo, hi, self.seed)
-        found = _replayed(query, candidates(violation, lo, hi, seed=self.seed), violation, count)
+        found = _replayed(query, candidates(violation, lo, hi, seed=self.seed), violation, 1)
         if found:
             return Sat(self._more(query, violation, found, lo, hi, deadline, count))
         task = Task(graph, query.formula, doublings_for(graph), deadline, hi - lo, violation)
@@ -84,7 +86,7 @@ class Native:
                 if growth.why not in ("candidate", "depth"):
                     return Unknown("timeout", f"time is up with {growth.lo.shape[0]} boxes of a part open after {growth.boxes} boxes")
                 near = candidates(violation, lo, hi, starts=growth.candidates, seed=self.seed + attempt)
-                found = _replayed(query, np.concatenate([growth.candidates, near]), violation, count)
+                found = _replayed(query, np.concatenate([growth.candidates, near]), violation, 1)
                 if found:
                     return Sat(self._more(query, violation, found, lo, hi, deadline, count))
                 if growth.why == "depth":
@@ -95,12 +97,16 @@ class Native:
 
     def _more(self, query: Query, violation: Violation, found: list[Witness], lo: Floats, hi: Floats, deadline: float, count: int
               ) -> tuple[Witness, ...]:
-        """Up to ``count`` distinct witnesses, from other random starts."""
-        known = {w.x: w for w in found}
+        """Up to ``count`` distinct witnesses: states about the ones known, and from other random starts."""
+        known, idle = {w.x: w for w in found}, 0
         for k in range(1, 64):
-            if len(known) >= count or time.monotonic() > deadline:
+            before = len(known)
+            if before >= count or idle >= IDLE or time.monotonic() > deadline:
                 break
-            known.update((w.x, w) for w in _replayed(query, candidates(violation, lo, hi, seed=self.seed + 100 + k), violation, count))
+            near = around(violation, np.array([[float(v) for v in x] for x in known]), lo, hi, self.seed + 100 + k)
+            x = near if near.shape[0] >= count else np.concatenate([near, candidates(violation, lo, hi, seed=self.seed + 100 + k)])
+            known.update((w.x, w) for w in _replayed(query, x, violation, count))
+            idle = 0 if len(known) > before else idle + 1
         return tuple(known.values())[:count]
 
 
@@ -113,7 +119,8 @@ def _replayed(query: Query, x: Floats, violation: Violation, count: int) -> list
     """Witnesses among states (C, n), the ones farthest from each other first where many are asked for."""
     good = x[violation(x) <= 1e-12]
     found: dict[tuple[object, ...], Witness] = {}
-    for point in (_spread(good) if count > 1 else good)[:max(REPLAYS, 2 * count)]:
+    most = max(REPLAYS, 2 * count)
+    for point in _spread(good, most) if count > 1 else good[:most]:
         for exact in rounded(point, query.lo, query.hi):
             witness = replay(query, exact)
             if witness is not None:
@@ -124,17 +131,15 @@ def _replayed(query: Query, x: Floats, violation: Violation, count: int) -> list
     return list(found.values())
 
 
-def _spread(x: Floats) -> Floats:
-    """The same states, each next one the farthest from those before it."""
+def _spread(x: Floats, most: int) -> Floats:
+    """At most ``most`` of the states (C, n), each next one the farthest from those before it, in units of the spread of each coordinate."""
     if x.shape[0] < 3:
         return x
-    order, distance = [0], np.linalg.norm(x - x[0], axis=1)
-    for _ in range(x.shape[0] - 1):
-        k = int(distance.argmax())
-        if not distance[k] > 0:
-            break
+    unit = x / np.maximum(np.ptp(x, axis=0), 1e-300)
+    order, distance = [0], np.linalg.norm(unit - unit[0], axis=1)
+    while len(order) < most and (k := int(distance.argmax())) not in order:
         order.append(k)
-        distance = np.minimum(distance, np.linalg.norm(x - x[k], axis=1))
+        distance = np.minimum(distance, np.linalg.norm(unit - unit[k], axis=1))
     return x[order]
 
 

@@ -18,6 +18,7 @@ from verifiers.smt.query import And, Atom, Formula
 
 STRICT = 1e-300
 SAMPLES, STARTS, STEPS = 2048, 96, 40
+SCALES, DRAWN = 16, 64
 DENOMINATORS = (1, 2, 4, 10, 60, 1000)
 
 
@@ -93,6 +94,18 @@ def candidates(violation: Violation, lo: Floats, hi: Floats, *, starts: Floats |
         if k % 8 == 7:
             x, step = best.copy(), 0.5 * step
     return best[np.argsort(value, kind="stable")]
+
+
+def around(violation: Violation, states: Floats, lo: Floats, hi: Floats, seed: int) -> Floats:
+    """States (C, n) that satisfy the formula in floats, drawn about some that do (K, n), from the whole box down to a small part of it.
+
+    Descent ends where the excess is least, often in one and the same corner; what lies between there and the boundary of the solutions is found so.
+    """
+    rng = np.random.default_rng(seed)
+    scale = np.repeat(0.5 ** np.arange(SCALES), DRAWN)[:, None]
+    x = states[rng.integers(0, states.shape[0], scale.shape[0])] + scale * (hi - lo) * rng.uniform(-1.0, 1.0, (scale.shape[0], len(lo)))
+    x = np.clip(x, lo, hi)
+    return np.asarray(x[violation(x) <= 0])
 
 
 def rounded(x: Floats, lo: tuple[Fraction, ...], hi: tuple[Fraction, ...]) -> list[tuple[Fraction, ...]]:

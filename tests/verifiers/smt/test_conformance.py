@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from benchmarks.queries import Case, ball, cases, monotone, sines, van_der_pol
+from benchmarks.queries import Case, ball, cases, monotone, sines, van_der_pol, witch
 from verifiers.kernel.codes import Refusal
 from verifiers.kernel.exact import evaluate_exact
 from verifiers.smt.cvc5 import Cvc5
@@ -141,21 +141,44 @@ def test_an_algebraic_corner_is_rounded_into_a_witness(name):
     assert isinstance(answer, Sat)
 
 
-@pytest.mark.parametrize("name", ["native", "z3", "cvc5", "dreal"])
-def test_many_distinct_witnesses_at_once(name):
-    query = ball(2, F(-1, 2))
-    answer = present(name).decide(query, 30.0, witnesses=5)
-    assert isinstance(answer, Sat) and len(answer.witnesses) >= (2 if name == "native" else 5)
+def distinct(name, query, k, budget=60.0):
+    """Ask for k witnesses; check that they are at most k, distinct, in the box, and that each replays."""
+    answer = present(name).decide(query, budget, witnesses=k)
+    assert isinstance(answer, Sat) and 1 <= len(answer.witnesses) <= k
     states = [w.x for w in answer.witnesses]
     assert len(set(states)) == len(states) and all(replay(query, x) is not None for x in states)
+    return states
+
+
+@pytest.mark.parametrize("name", ["native", "z3", "cvc5", "dreal"])
+def test_many_distinct_witnesses_at_once(name):
+    assert len(distinct(name, ball(2, F(-1, 2)), 5)) == 5
+
+
+@pytest.mark.parametrize("name", ["native", "z3", "cvc5"])
+def test_many_witnesses_of_a_network(name):
+    assert len(distinct(name, monotone(4, (2, 3, 1), "relu", F(-1, 2)), 4)) == 4
+
+
+@pytest.mark.parametrize("name", ["native", "dreal"])
+@pytest.mark.parametrize("query", [sines(2, F(-1, 2)), monotone(6, (2, 6, 1), "tanh", F(-1, 2))], ids=["sines", "tanh"])
+def test_many_witnesses_with_elementary_functions(name, query):
+    assert len(distinct(name, query, 4)) == 4
+
+
+@pytest.mark.parametrize("name", ["native", "z3", "cvc5", "dreal"])
+def test_more_witnesses_than_there_are(name):
+    """Only x = 1 attains the maximum of x / (1 + x^2), so one state comes back whatever was asked for, or none that replays."""
+    answer = present(name).decide(witch(F(1, 2)), 20.0, witnesses=5)
+    assert isinstance(answer, Unknown) or (isinstance(answer, Sat) and [w.x for w in answer.witnesses] == [(F(1),)])
 
 
 @pytest.mark.parametrize("name", ["z3", "cvc5"])
 def test_blocked_witnesses_are_apart(name):
-    answer = present(name).decide(monotone(4, (2, 3, 1), "relu", F(-1, 2)), 30.0, witnesses=3)
-    assert isinstance(answer, Sat)
-    for i, a in enumerate(answer.witnesses):
-        assert all(max(abs(p - q) for p, q in zip(a.x, b.x, strict=True)) >= F(1, 16) for b in answer.witnesses[:i])
+    """The external deciders exclude a box about each state found."""
+    states = distinct(name, monotone(4, (2, 3, 1), "relu", F(-1, 2)), 3)
+    for i, a in enumerate(states):
+        assert all(max(abs(p - q) for p, q in zip(a, b, strict=True)) >= F(1, 16) for b in states[:i])
 
 
 @pytest.mark.parametrize("name", ["native", "z3", "cvc5", "dreal"])
