@@ -18,8 +18,17 @@ from verifiers.kernel.check import Receipt, check
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Floats, Graph
 from verifiers.kernel.rational import parse, parse_matrix, parse_vector
-from verifiers.kernel.requirement import LawRequirement, Requirement, read_law_requirement, read_requirement, requirement_name
+from verifiers.kernel.requirement import (
+    BoundRequirement,
+    LawRequirement,
+    Requirement,
+    read_bound,
+    read_law_requirement,
+    read_requirement,
+    requirement_name,
+)
 from verifiers.kernel.setting import Setting, open_setting, plant_bytes, read_function
+from verifiers.kernel.sos import polynomial_graph
 from verifiers.kernel.stage import quadratic
 from verifiers.load.floats import evaluate
 
@@ -50,8 +59,8 @@ class View:
         Plant, loop and domain as the kernel composes them.
     stages : tuple of StageView
         From the inside out; the region is the union of their sublevel sets within the domain.
-    law : LawRequirement or None
-        What is demanded of a law alone; then there is no plant, so no requirement about one, no setting and no stage.
+    law, bound : LawRequirement, BoundRequirement, each or None
+        What is demanded of a law or controller alone; then there is no plant, so no requirement about one, no setting and no stage.
     """
 
     path: Path
@@ -61,6 +70,7 @@ class View:
     setting: Setting | None = None
     stages: tuple[StageView, ...] = ()
     law: LawRequirement | None = None
+    bound: BoundRequirement | None = None
 
     @property
     def is_certified(self) -> bool:
@@ -148,9 +158,9 @@ def view_of(path: Path, receipt: Receipt) -> View:
     """
     try:
         opened = open_bundle(path)
-        alone = read_law_requirement(opened.requirement, receipt.name)
-        if alone is not None:
-            return _unchanged(View(path, receipt, opened, law=alone))
+        law, bound = read_law_requirement(opened.requirement, receipt.name), read_bound(opened.requirement, receipt.name)
+        if law is not None or bound is not None:
+            return _unchanged(View(path, receipt, opened, law=law, bound=bound))
         wanted = read_requirement(opened.requirement, receipt.name)
         setting = open_setting(wanted, opened.plant, opened.controller)
         stages = tuple(_stages(opened, len(setting.lo)))
@@ -192,7 +202,7 @@ def open_question(requirement: str | Path) -> View:
 def _stages(bundle: Bundle, n: int) -> list[StageView]:
     found = []
     shells = sorted((key for key in bundle.obligations if key.startswith("shell-")), key=lambda key: (len(key), key))
-    for identifier in ["local", *shells]:
+    for identifier in ["local", "whole", *shells]:
         proof = bundle.obligations.get(identifier, {})
         name, level = proof.get("function"), proof.get("level")
         if isinstance(name, str) and name in bundle.functions:
@@ -204,4 +214,6 @@ def _function(bundle: Bundle, name: str, n: int) -> Graph:
     item = bundle.functions[name]
     if item["kind"] == "quadratic":
         return quadratic(parse_matrix(item["matrix"], name, n), parse_vector(item["center"], name, n)).graph
+    if item["kind"] == "polynomial":
+        return polynomial_graph(item["terms"], n, name)
     return read_function(bundle.read({key: value for key, value in item.items() if key != "kind"}, name), n, name)

@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,25 @@ from verifiers.bundle_writer import write_bundle
 from verifiers.kernel.bundle import forbid_pickle, read_file
 from verifiers.kernel.check import Receipt, check
 from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.lipschitz import claim_of
 from verifiers.kernel.local import Enclosure
-from verifiers.kernel.requirement import Requirement, read_law_requirement, read_requirement, requirement_name
+from verifiers.kernel.requirement import BoundRequirement, Requirement, read_bound, read_law_requirement, read_requirement, requirement_name
 from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, plant_bytes, read_function
 from verifiers.memory import keep_freed_memory
 from verifiers.region import attraction, equilibrium, invariance
 from verifiers.region.attraction import Refuted, Undecided, Work
 from verifiers.region.nonvacuity import prove_nonvacuity
 from verifiers.region.sampling import FloatLoop, float_function
+from verifiers.sdp.bound import prove_bound, refute_bound
+from verifiers.sdp.hints import Hints, read_hints
+from verifiers.sdp.lipschitz import METHODS
+from verifiers.sdp.whole import prove_whole
 from verifiers.smt import counterexample as cex
 from verifiers.smt.branch_and_bound import Progress, process_pool
 from verifiers.smt.resume import Saved
 
 UNMET = {"NOT_CONTAINED": "UNKNOWN", "RADIUS_TOO_SMALL": "UNKNOWN", "VOLUME_TOO_SMALL": "UNKNOWN", "EMPTY_REGION": "REFUSED"}
+SEARCHES = ("sos", "quadratic", "branch-and-bound")
 ATTRACTION = ("asymptotic_stability_roa", "exponential_stability_roa")
 ASSUMPTIONS = ("the full state is measured without delay and without noise",
                "the plant's equations and parameters hold exactly on the domain",
@@ -84,14 +90,31 @@ def read_question(path: Path) -> Question:
     data = read_file(path, str(path))
     requirement = read_requirement(data, requirement_name(path))
 
-    def named(name: str | None) -> bytes | None:
-        if name is None:
-            return None
-        found = read_file((path.parent / name).resolve(), name)
-        forbid_pickle(name, found)
-        return found
+    controller, lyapunov = (None if named is None else _named(path, named) for named in (requirement.controller, requirement.lyapunov))
+    return Question(path, requirement, data, plant_bytes(requirement, path.parent), controller, lyapunov)
 
-    return Question(path, requirement, data, plant_bytes(requirement, path.parent), named(requirement.controller), named(requirement.lyapunov))
+
+@dataclass(frozen=True, eq=False)
+class _Alone:
+    """A requirement about a controller without a plant, its bytes, and the controller's."""
+
+    requirement: BoundRequirement
+    data: bytes
+    controller: bytes
+
+
+def _read_alone(path: Path) -> _Alone | None:
+    """Read a requirement about a controller alone; None where it is about a plant."""
+    data = read_file(path, str(path))
+    requirement = read_bound(data, requirement_name(path))
+    return None if requirement is None else _Alone(requirement, data, _named(path, requirement.controller))
+
+
+def _named(path: Path, name: str) -> bytes:
+    """The bytes of a file that a requirement names."""
+    found = read_file((path.parent / name).resolve(), name)
+    forbid_pickle(name, found)
+    return found
 
 
 def default_bundle(path: Path) -> Path:
@@ -136,6 +159,13 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
             raise Refusal(Code.BAD_REQUIREMENT, str(out), "this bundle exists; use --force to replace it")
         if read_law_requirement(read_file(path, str(path)), name) is not None:
             return _verify_law(path, name, out, force)
+        if (alone := _read_alone(path)) is not None:
+            kind = alone.requirement.property
+            obligation = prove_bound(alone.requirement, alone.controller, read_hints(alone.data, METHODS).method, budget, seed)
+            searched = round(time.monotonic() - began, 3)
+            parts = {"requirement": alone.data, "plant": None, "controller": alone.controller, "functions": {}, "files": {},
+                     "claim": claim_of(alone.requirement), "obligations": [obligation], "assumptions": [ASSUMPTIONS[2]]}
+            return _judged(parts, path, out, force, Verdict("", None, None, "", name, kind, search_s=searched))
         question = read_question(path)
         kind = question.requirement.property
         setting = question.setting()
@@ -144,7 +174,7 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
             work = Work(setting, loop, began + budget, executor or pool, progress, seed)
             work.saved = Saved(out.with_name(out.name + ".search"), hashlib.sha256(
                 b"\0".join([question.data, question.plant, question.controller or b"", question.lyapunov or b""])).hexdigest(), resume)
-            _prove(work)
+            _prove(work, read_hints(question.data, SEARCHES))
         searched = round(time.monotonic() - began, 3)
         function, level = work.region or ("", Fraction(0))
         claim = expected_claim(setting.requirement, setting.spec, {"function": function, "level": str(level)})
@@ -155,22 +185,11 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
             files["lyapunov.onnx"] = question.lyapunov
         elif question.lyapunov is not None:
             functions.pop("V", None)
-        receipts: list[Receipt] = []
-
-        def accepted(folder: Path) -> bool:
-            receipts.append(check(folder, path))
-            return receipts[-1].outcome == "ACCEPTED"
-
-        write_bundle(out, requirement=question.data, plant=question.plant, controller=question.controller, functions=functions, files=files,
-                     claim=claim, obligations=work.obligations, assumptions=_assumptions(setting), judge=accepted,
-                     producer={"tool": "certctl", "python": platform.python_version(), "numpy": np.__version__}, force=force)
-        receipt = receipts[-1]
+        parts = {"requirement": question.data, "plant": question.plant, "controller": question.controller, "functions": functions, "files": files,
+                 "claim": claim, "obligations": work.obligations, "assumptions": _assumptions(setting)}
+        found = _judged(parts, path, out, force, Verdict("", None, None, "", name, kind, search_s=searched, boxes=work.boxes))
         work.saved.clear()
-        if receipt.outcome == "ACCEPTED":
-            return Verdict("PROVED", None, None, receipt.message, name, kind, receipt, out, searched, work.boxes)
-        # UNMET: the decrease is proved, but not on the region demanded.  A bundle that is not accepted is never left behind.
-        outcome = UNMET.get(receipt.code or "", {"REFUSED": "REFUSED", "DECLINED": "UNKNOWN"}.get(receipt.outcome, "ERROR"))
-        return Verdict(outcome, receipt.code, receipt.at, receipt.message, name, kind, receipt, None, searched, work.boxes)
+        return found
     except Refuted as no:
         return verdict("REFUTED", no.code, no.at, no.message, no.x)
     except Undecided as no:
@@ -198,11 +217,33 @@ def _verify_law(path: Path, name: str, out: Path, force: bool) -> Verdict:
                    round(found.solution.seconds + found.tree_s, 3), found.partition.leaves)
 
 
+def _judged(parts: dict[str, Any], requirement: Path, out: Path, force: bool, verdict: Verdict) -> Verdict:
+    """Write a bundle of these parts, let the kernel decide, and complete the verdict."""
+    receipts: list[Receipt] = []
+
+    def accepted(folder: Path) -> bool:
+        receipts.append(check(folder, requirement))
+        return receipts[-1].outcome == "ACCEPTED"
+
+    producer = {"tool": "certctl", "python": platform.python_version(), "numpy": np.__version__}
+    write_bundle(out, **parts, judge=accepted, producer=producer, force=force)
+    receipt = receipts[-1]
+    if receipt.outcome == "ACCEPTED":
+        return replace(verdict, outcome="PROVED", message=receipt.message, receipt=receipt, bundle=out)
+    # UNMET: the decrease is proved, but not on the region demanded.  A bundle that is not accepted is never left behind.
+    outcome = UNMET.get(receipt.code or "", {"REFUSED": "REFUSED", "DECLINED": "UNKNOWN"}.get(receipt.outcome, "ERROR"))
+    return replace(verdict, outcome=outcome, code=receipt.code, at=receipt.at, message=receipt.message, receipt=receipt)
+
+
 def falsify(requirement: Path, *, budget: float = 60.0, seed: int = 0) -> Verdict:
     """Search a counterexample only; ``REFUTED`` with the replayed witness, or ``UNKNOWN`` when none was found."""
     path, began = Path(requirement), time.monotonic()
     name, kind, work = _name(path), None, None
     try:
+        if (alone := _read_alone(path)) is not None:
+            kind = alone.requirement.property
+            refute_bound(alone.requirement, alone.controller, budget, seed)
+            raise Undecided(Code.NO_PROOF_FOUND, name, "no counterexample was found; run verify to look for a proof")
         question = read_question(path)
         kind = question.requirement.property
         setting = question.setting()
@@ -249,9 +290,14 @@ def _counterexample(work: Work | None, x: tuple[float, ...], why: str) -> dict[s
     return {"x": list(x), "why": why, "trajectory": states}
 
 
-def _prove(work: Work) -> None:
+def _prove(work: Work, hints: Hints) -> None:
     kind = work.setting.requirement.property
-    if kind in ATTRACTION:
+    if hints.method == "sos":
+        if kind != ATTRACTION[0]:
+            raise Undecided(Code.UNSUPPORTED, "prover.method", f"sums of squares prove {ATTRACTION[0]} only, not {kind}")
+        _named_level(work)
+        prove_whole(work)
+    elif kind in ATTRACTION:
         find_equilibrium(work)
         _named_level(work)
         attraction.prove_attraction(work)

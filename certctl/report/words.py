@@ -22,16 +22,18 @@ _NAMES = {
     "asymptotic_stability_roa": "asymptotic stability with a region of attraction",
     "exponential_stability_roa": "exponential stability with a region of attraction",
     "practical_stability": "practical stability", "forward_invariance": "forward invariance",
-    "pwa_equivalence": "a law that is the minimiser",
+    "pwa_equivalence": "a law that is the minimiser", "lipschitz_bound": "a Lipschitz bound",
 }
 _SHOWN = {
     "equilibrium": "exactly one equilibrium lies in the box, within the tolerance",
     "local": "the quadratic decreases around the equilibrium, which is not cut out",
+    "whole": "the function decreases on its whole level set, the equilibrium's neighbourhood included",
     "inner": "the level that a state of the region reaches and keeps; the tree shows it",
     "contains": "the region contains the box demanded",
     "radius": "the region contains the ball demanded",
     "volume": "the region has at least this volume",
     "optimality": "in every leaf the conditions of optimality hold, or the problem is infeasible",
+    "bound": "no two inputs have outputs farther apart than the bound times their distance",
 }
 _SHELLS = {
     "practical_stability": "every state of the level set reaches the target and stays there",
@@ -57,6 +59,10 @@ def statement(view: View) -> str:
         return (f"For every parameter in {_corners_text(view.law.domain.lo, view.law.domain.hi)} the law with sha256 "
                 f"{(receipt.controller_sha256 or '')[:12]}… is {part}the minimiser of the problem with sha256 {view.law.problem_sha256[:12]}…, and "
                 "has no value exactly where that is infeasible.")
+    if view.bound is not None:
+        where = "all inputs" if view.bound.domain is None else f"all inputs in {_corners_text(view.bound.domain.lo, view.bound.domain.hi)}"
+        return (f"The outputs of the controller with sha256 {(receipt.controller_sha256 or '')[:12]}… differ by at most {view.bound.bound} times the "
+                f"difference of its inputs, in the Euclidean norm and for {where}.")
     start = f"Every trajectory of {_loop_text(view)} that starts in the region {region_text(view)}"
     wanted = view.drawn.requirement
     ending = _ENDS.get(receipt.property or "", "has the property {property}").format(
@@ -82,6 +88,8 @@ def not_claimed(view: View) -> list[str]:
     if view.is_certified and view.law is not None:
         return ["Anything about a closed loop, stability and recursive feasibility included: no plant is part of this claim.",
                 "That the problem is the one that was meant: only its numbers are part of this claim.", _ROUNDING]
+    if view.is_certified and view.bound is not None:
+        return ["Anything about a closed loop: no plant is part of this claim.", "That the bound is the least one.", _ROUNDING]
     if not view.is_certified or view.requirement is None:
         return ["Nothing at all is claimed: the kernel has not accepted this bundle."]
     wanted = view.requirement
@@ -209,4 +217,6 @@ def _function_text(item: dict[str, object]) -> str:
         center, matrix = item["center"], item["matrix"]
         rows = "; ".join(", ".join(_number(Fraction(v)) for v in row) for row in matrix)  # type: ignore[attr-defined]
         return f"quadratic (x − o)ᵀ P (x − o), o = ({', '.join(_number(Fraction(v)) for v in center)}), P = [{rows}]"  # type: ignore[attr-defined]
+    if item["kind"] == "polynomial":
+        return f"polynomial of {len(item['terms'])} terms"  # type: ignore[arg-type]
     return f"network {item['name']}, sha256 {item['sha256']}"

@@ -21,7 +21,8 @@ _FILE: dict[str, Reader] = {"name": str, "sha256": str}
 _NAMES = {"requirement": "requirement.toml", "plant": "plant.json", "problem": "problem.json", "onnx": "controller.onnx", "law": "law.json"}
 _PREDICATE: dict[str, Reader] = {"format": str, "requirement": dict, "functions": dict, "claim": dict, "obligations": list,
                                  "assumptions": list, "producer": dict}
-_FUNCTIONS: dict[str, dict[str, Reader]] = {"onnx": {"kind": str, **_FILE}, "quadratic": {"kind": str, "matrix": list, "center": list}}
+_FUNCTIONS: dict[str, dict[str, Reader]] = {"onnx": {"kind": str, **_FILE}, "quadratic": {"kind": str, "matrix": list, "center": list},
+                                          "polynomial": {"kind": str, "terms": list}}
 _PLAIN = re.compile(r"(proof/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:\[\]-]{0,127}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)

@@ -17,16 +17,28 @@ from verifiers.kernel.bundle import Bundle, open_bundle, read_file
 from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.definite import is_positive_definite, is_positive_semidefinite, rationals
 from verifiers.kernel.graph import Bools, Floats
+from verifiers.kernel.lipschitz import check_bound
 from verifiers.kernel.local import Enclosure, Matrix, Vector, check_equilibrium, check_local, ellipsoid_volume
-from verifiers.kernel.properties import Goal, Part, check_cover, check_shell
+from verifiers.kernel.properties import Goal, Part, check_boundary, check_cover, check_shell
 from verifiers.kernel.pwa import check_equivalence
 from verifiers.kernel.rational import parse, parse_matrix, parse_vector, sqrt_up, up
-from verifiers.kernel.requirement import Box, LawRequirement, Requirement, read_law_requirement, read_requirement, requirement_name
+from verifiers.kernel.requirement import (
+    BoundRequirement,
+    Box,
+    LawRequirement,
+    Requirement,
+    read_bound,
+    read_law_requirement,
+    read_requirement,
+    requirement_name,
+)
 from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, outward, plant_bytes, read_function
+from verifiers.kernel.sos import check_decrease, polynomial_graph
 from verifiers.kernel.stage import Stage
 from verifiers.kernel.strict import take
 
-TYPES = {"function": str, "level": str, "center": list, "radius": list, "neighbourhood": list, "frame": list, "tree": dict}
+TYPES = {"function": str, "level": str, "center": list, "radius": list, "neighbourhood": list, "frame": list, "tree": dict,
+         "basis": list, "gram": list, "multipliers": list}
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,7 @@ class Case:
         n = len(self.setting.lo)
         if key == "function":
             need(value in self.setting.functions, Code.MALFORMED_CERTIFICATE, at, f"there is no function {value[:40]!r}")
-        if key in ("kind", "function"):
+        if key in ("kind", "function", "basis", "gram", "multipliers"):  # the last three are read where they are used
             return value
         if key == "tree":
             return self.bundle.read(value, at)
@@ -129,11 +141,13 @@ def _checked(path: Path, given: Path | None, receipt: Receipt, part: Part) -> Re
     need(0 <= part[0] < part[1], Code.BAD_NUMBER, "part", "parts are numbered 0 to n - 1")
     bundle = open_bundle(path)
     wanted = bundle.requirement if given is None else read_file(given, str(given))
-    requirement = read_law_requirement(wanted, receipt.name) or read_requirement(wanted, receipt.name)
+    requirement = read_law_requirement(wanted, receipt.name) or read_bound(wanted, receipt.name) or read_requirement(wanted, receipt.name)
     need(wanted == bundle.requirement, Code.REQUIREMENT_MISMATCH, "requirement",
          "the requirement given is not the one in the bundle; verify again")
     if isinstance(requirement, LawRequirement):
         return _checked_law(requirement, bundle, given, receipt, part)
+    if isinstance(requirement, BoundRequirement):
+        return _checked_bound(requirement, bundle, given, receipt, part)
     _compare_files(requirement, bundle, given)
     case = _open_case(requirement, bundle, part)
     name, level = _claimed_region(case)
@@ -155,8 +169,16 @@ def _checked_law(requirement: LawRequirement, bundle: Bundle, given: Path | None
     return _accepted(requirement, bundle, receipt, part, None, shown, None)
 
 
-def _accepted(requirement: Requirement | LawRequirement, bundle: Bundle, receipt: Receipt, part: Part, region: dict[str, Any] | None,
-              shown: list[dict[str, Any]], equilibrium: dict[str, list[float]] | None) -> Receipt:
+def _checked_bound(requirement: BoundRequirement, bundle: Bundle, given: Path | None, receipt: Receipt, part: Part) -> Receipt:
+    """A claim about a controller without a plant."""
+    _compare_controller(requirement.controller, "controller.onnx", Code.CONTROLLER_MISMATCH, bundle, given)
+    shown = [_show("bound", lambda _: check_bound(requirement, bundle))]
+    region = {"function": f"lipschitz_{requirement.norm}", "level": str(requirement.bound), "volume_lower_bound": None}
+    return _accepted(requirement, bundle, receipt, part, region, shown, None)
+
+
+def _accepted(requirement: Requirement | LawRequirement | BoundRequirement, bundle: Bundle, receipt: Receipt, part: Part,
+              region: dict[str, Any] | None, shown: list[dict[str, Any]], equilibrium: dict[str, list[float]] | None) -> Receipt:
     need(requirement.minimum != "L3", Code.EVIDENCE_TOO_LOW, "evidence.minimum",
          "L3 asks for a second checker and a claim on rounded inference; the kernel gives L2")
     receipt = replace(
@@ -198,6 +220,8 @@ def _open_case(requirement: Requirement, bundle: Bundle, part: Part) -> Case:
         if item["kind"] == "quadratic":
             source = Source(parse_matrix(item["matrix"], at, n), parse_vector(item["center"], at, n), None)
             need(is_positive_definite(source.matrix or ()), Code.NOT_DEFINITE, at, "the matrix is not positive definite")
+        elif item["kind"] == "polynomial":
+            source = Source(None, (), polynomial_graph(item["terms"], n, at))
         else:  # only this file is compared with the caller's
             need(requirement.lyapunov is not None and item["name"] == "lyapunov.onnx", Code.CLAIM_MISMATCH, at,
                  "a network is lyapunov.onnx, and only where the requirement names one")
@@ -217,7 +241,7 @@ def _claimed_region(case: Case) -> tuple[str, Fraction]:
         need(same, Code.CLAIM_MISMATCH, f"claim.{key}", "the certificate claims something else than the requirement demands")
     level, name = parse(region["level"], "claim.region.level"), case.value("function", region["function"], "claim.region")
     need(r.level in (None, level), Code.CLAIM_MISMATCH, "claim.region.level", f"the requirement demands the level {r.level}")
-    need(r.level is None or r.lyapunov is None or case.setting.functions[name].network is not None, Code.CLAIM_MISMATCH,
+    need(r.level is None or r.lyapunov is None or case.bundle.functions[name]["kind"] == "onnx", Code.CLAIM_MISMATCH,
          "claim.region.function", "the level demanded is one of the Lyapunov function that the requirement names")
     return name, level
 
@@ -227,7 +251,7 @@ def _rules(case: Case) -> dict[str, Rule]:
     r, given = case.setting.requirement, case.bundle.obligations
     attraction, rules = case.goal.kind == "attraction", dict[str, Rule]()
     if attraction:
-        rules |= {"equilibrium": _equilibrium, "local": _local}
+        rules |= {"equilibrium": _equilibrium} | ({"whole": _whole} if "whole" in given else {"local": _local})
     if case.goal.kind == "practical":
         rules["inner"] = _inner
     shells = sum(name.startswith("shell-") for name in given) if attraction else 1
@@ -283,6 +307,26 @@ def _local(case: Case, name: str) -> tuple[str, int, float | None]:
     here.stages.append((proof["function"], level))
     case.stages.append(stage)
     return proof["kind"], 1, float(1 - used)
+
+
+def _whole(case: Case, name: str) -> Shown:
+    """The function decreases on its whole level set but at the equilibrium, and the level set does not touch the boundary of the domain."""
+    here, where = case.setting, case.equilibrium
+    proof = case.proof(name, ("sos",), ("function", "level", "basis", "gram", "multipliers"), ("tree",))
+    if where is None or any(where.radius):
+        raise Refusal(Code.UNSUPPORTED, name, "sums of squares need an equilibrium that is known exactly")
+    plain = here.requirement.time == "continuous" and here.requirement.saturation == "clip" and not here.rate
+    need(plain, Code.UNSUPPORTED, name, "sums of squares are checked in continuous time, without a rate, and where the plant clips")
+    source, level, leaves = here.functions[proof["function"]], proof["level"], 0
+    eye = tuple(tuple(Fraction(int(i == j)) for j in range(len(here.lo))) for i in range(len(here.lo)))
+    stage = make_stage(here, source, level, None if source.matrix is None else eye)
+    check_decrease(here.loop.field, source.function(None, (), False).graph, where.centre, level, (here.lo, here.hi), proof)
+    if source.matrix is None:
+        need(proof["tree"] is not None, Code.CONTAINMENT, name, "nothing shows that the level set does not touch the boundary of the domain")
+        leaves = check_boundary(stage, proof["tree"], name)
+    here.stages.append((proof["function"], level))
+    case.stages.append(stage)
+    return proof["kind"], leaves, None
 
 
 def _inner(case: Case, name: str) -> tuple[str, int, float | None]:

@@ -112,6 +112,22 @@ def check_shell(stage: Stage, goal: Goal, data: bytes, at: str, part: Part = (0,
     return count, worst
 
 
+def check_boundary(stage: Stage, data: bytes, at: str) -> int:
+    """Check that V > c on the boundary of the domain, by a tree of leaves NOTHING over the domain; return their number.
+
+    Raises
+    ------
+    Refusal
+        ``CONTAINMENT`` with the first leaf on whose part of the boundary this is not shown.
+    """
+    count = 0
+    for tag, lo, hi in tree.leaves(data, stage.lo, stage.hi, at):
+        need(tag == tree.NOTHING, Code.MALFORMED_CERTIFICATE, at, "a leaf of this kind has no meaning in this tree")
+        _demand([(Code.CONTAINMENT, stage.faces_outside(lo, hi))], lo, hi, at)
+        count += lo.shape[0]
+    return count
+
+
 def check_cover(stage: Stage, data: bytes, lo: Floats, hi: Floats, at: str, code: Code,
                 free: Callable[[Floats, Floats], Bools] | None = None) -> tuple[int, float]:
     r"""Check that the box [lo, hi] lies in the region of the stage, but for leaves NOTHING that ``free`` excuses.

@@ -20,8 +20,8 @@ from verifiers.kernel.strict import Reader, take
 
 Vector = tuple[Fraction, ...]
 PROPERTIES = ("asymptotic_stability_roa", "exponential_stability_roa", "practical_stability", "forward_invariance")
-PLANNED = ("lipschitz_bound", "imitation_iss", "hybrid_roa", "decide")
-EQUIVALENCE = "pwa_equivalence"
+PLANNED = ("imitation_iss", "hybrid_roa", "decide")
+EQUIVALENCE, LIPSCHITZ = "pwa_equivalence", "lipschitz_bound"
 LEVELS = ("L0", "L1", "L2", "L3")
 METHODS = ("euler", "midpoint", "rk4", "zoh")
 MAX_BYTES, MAX_LINE = 1 << 16, 1 << 12  # tomllib takes cubic time in the length of a dotted key
@@ -209,6 +209,36 @@ def read_law_requirement(data: bytes, name: str) -> LawRequirement | None:
     return LawRequirement(name, problem, digest, top["controller"], top["outputs"], top["domain"], (top["evidence"] or {}).get("minimum") or "L2")
 
 
+@dataclass(frozen=True)
+class BoundRequirement:
+    """What ``lipschitz_bound`` demands: |y - y'|_2 <= bound |x - x'|_2 for all x, x' (in the domain where there is one)."""
+
+    name: str
+    controller: str
+    bound: Fraction
+    norm: str
+    domain: Box | None
+    minimum: str
+    property: str = LIPSCHITZ
+
+
+def read_bound(data: bytes, name: str) -> BoundRequirement | None:
+    """Read the bytes of a requirement whose property is ``lipschitz_bound``; None where it is another.
+
+    Raises
+    ------
+    Refusal
+        ``BAD_REQUIREMENT``, ``BAD_NUMBER`` or ``UNSAFE_PATH`` at the key; ``TOO_LARGE``.
+    """
+    table = read_table(data, name)
+    if table.get("property") != LIPSCHITZ:
+        return None
+    top = _table({"property": str, "controller": _path, "bound": _table({"value": _positive, "norm": _word("l2")})}, domain=_box,
+                 evidence=_table({}, minimum=_word(*LEVELS)), prover=_table({}, method=_given))(table, "")
+    return BoundRequirement(name, top["controller"], top["bound"]["value"], top["bound"]["norm"], top["domain"],
+                            (top["evidence"] or {}).get("minimum") or "L2")
+
+
 def _consistency(r: Requirement) -> Iterator[tuple[bool, str, str]]:
     """Yield ``(holds, key, sentence otherwise)`` for what the fields must fulfil together."""
     discrete = r.time == "discrete"
@@ -256,8 +286,9 @@ def _word(*words: str) -> Callable[[Any, str], str]:
 
 
 def _property(value: Any, at: str) -> str:
-    _need(value != EQUIVALENCE, at, "this is a property of a law alone, and a plant's loop is asked for here")
-    need(value not in PLANNED, Code.UNSUPPORTED, at, f"the kernel has no rules for {value} yet; it proves {', '.join((*PROPERTIES, EQUIVALENCE))}")
+    _need(value not in (EQUIVALENCE, LIPSCHITZ), at, "this is a property of a law or controller alone, and a plant's loop is asked for here")
+    need(value not in PLANNED, Code.UNSUPPORTED, at,
+         f"the kernel has no rules for {value} yet; it proves {', '.join((*PROPERTIES, EQUIVALENCE, LIPSCHITZ))}")
     return _word(*PROPERTIES)(value, at)
 
 

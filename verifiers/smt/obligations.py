@@ -31,6 +31,7 @@ from verifiers.kernel.graph import Builder, Graph, Node, affine_from_rational
 from verifiers.kernel.rational import parse, parse_matrix, parse_vector
 from verifiers.kernel.requirement import Requirement, read_requirement, requirement_name
 from verifiers.kernel.setting import Setting, open_setting, read_function
+from verifiers.kernel.sos import polynomial_graph
 from verifiers.kernel.stage import quadratic, strip_output
 from verifiers.load.derivative import gradient
 from verifiers.smt.query import And, Atom, Formula, Or, Query, at_least, at_most
@@ -121,11 +122,11 @@ def queries_of(claim: Claim) -> list[Named]:
     found: list[Named] = []
     inner: list[Region] = []
     shells = sorted((name for name in claim.bundle.obligations if name.startswith("shell-")), key=lambda name: (len(name), name))
-    for name in ("local", *shells):
+    for name in ("local", "whole", *shells):
         region = claim.region(name) if name in claim.bundle.obligations else None
         if region is None:
             continue
-        if name != "local":
+        if name not in ("local", "whole"):
             found += _shell(claim, name, region, inner)
         inner.append(region)
     return [*found, *_inside(claim, inner)]
@@ -143,6 +144,8 @@ def open_claim(path: Path, given: Path | None = None) -> Claim:
         at = f"functions.{name}"
         if item["kind"] == "quadratic":
             functions[name] = quadratic(parse_matrix(item["matrix"], at, n), parse_vector(item["center"], at, n)).graph
+        elif item["kind"] == "polynomial":
+            functions[name] = polynomial_graph(item["terms"], n, at)
         else:
             functions[name] = read_function(bundle.read({key: value for key, value in item.items() if key != "kind"}, at), n, at)
     return Claim(bundle, setting, functions)

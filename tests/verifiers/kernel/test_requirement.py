@@ -72,7 +72,7 @@ TWINS = {
     "property_type": (GOOD, '"asymptotic_stability_roa"', "3", Code.BAD_REQUIREMENT, "property"),
     "property_float": (GOOD, '"asymptotic_stability_roa"', "1.5", Code.BAD_REQUIREMENT, "property"),
     "property_word": (GOOD, "asymptotic_stability_roa", "stable", Code.BAD_REQUIREMENT, "property"),
-    "property_planned": (GOOD, "asymptotic_stability_roa", "lipschitz_bound", Code.UNSUPPORTED, "property"),
+    "property_planned": (GOOD, "asymptotic_stability_roa", "imitation_iss", Code.UNSUPPORTED, "property"),
     "time_word": (GOOD, '"continuous"', '"sampled"', Code.BAD_REQUIREMENT, "time"),
     "saturation_word": (GOOD, "time ", 'saturation = "off"\ntime ', Code.BAD_REQUIREMENT, "saturation"),
     "saturation_empty": (GOOD, "time ", 'saturation = ""\ntime ', Code.BAD_REQUIREMENT, "saturation"),
