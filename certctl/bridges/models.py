@@ -18,8 +18,8 @@ from certctl.bridges.c_code import NotAccepted, certified_stages, comment, ident
 from certctl.bridges.python_source import NUMPY, TORCH, Dialect, python_function
 from certctl.report.words import not_claimed, statement
 from certctl.view import View
-from verifiers.kernel.graph import Builder, Graph, Interval, Node
-from verifiers.load.plant import plant_graph
+from verifiers.kernel.graph import Graph, Node
+from verifiers.load.plant import clipped_command, middle, plant_graph
 from verifiers.load.to_casadi import to_casadi
 from verifiers.load.to_onnx import to_onnx
 
@@ -54,25 +54,11 @@ def write_models(view: View, form: str, folder: Path) -> list[Path]:
     return FORMATS[form](view, folder)
 
 
-def clipped_command(view: View) -> Graph | None:
-    """The command within the input limits (an unknown limit at its middle); None for a plant without inputs."""
-    loop = view.drawn.loop
-    if loop.command is None:
-        return None
-    b = Builder()
-    raw = b.inline(loop.command, [b.input(loop.command.input_sizes[0])])[0]
-    return b.build([b.clip(raw, *([_middle(ends[k]) for ends in loop.limits] for k in (0, 1)))])
-
-
-def _middle(bound: Interval | None) -> Fraction | None:
-    return None if bound is None else (bound[0] + bound[1]) / 2
-
-
 def _graphs(view: View) -> dict[str, tuple[Graph, list[str], str]]:
     """Graph, names of arguments, and sentence of each function that is exported."""
     setting = view.drawn
     found = {}
-    if setting.loop.command is not None and (control := clipped_command(view)) is not None:
+    if setting.loop.command is not None and (control := clipped_command(setting.loop)) is not None:
         found["command"] = (setting.loop.command, ["x"], "The controller's own output, before any limit.")
         found["control_law"] = (control, ["x"], "The command within the input limits, as the proved loop applies it.")
     plant = plant_graph(setting.spec, setting.requirement.parameters)
@@ -194,7 +180,7 @@ class Controller(torch.nn.Module):
 
 def _write_control(view: View, folder: Path) -> list[Path]:
     setting = view.drawn
-    low, high = ([free if (q := _middle(ends[k])) is None else float(q) for ends in setting.loop.limits]
+    low, high = ([free if (q := middle(ends[k])) is None else float(q) for ends in setting.loop.limits]
                  for k, free in ((0, -math.inf), (1, math.inf)))
     clip = f"np.clip(np.asarray(u, dtype=float), {_numbers(low)}, {_numbers(high)})"
     rhs = f"plant_rhs(np.asarray(x, dtype=float), {clip})" if setting.spec.inputs else "plant_rhs(np.asarray(x, dtype=float))"

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from certctl import __version__
-from certctl.cli import beginning, comparing, decide, explicit_mpc, export, gating, proving, reading, signing
+from certctl.cli import beginning, comparing, decide, explicit_mpc, export, gating, picture, proving, reading, signing
 from certctl.cli.exit_codes import ExitCode, table
 from certctl.cli.output import UsageError, say
 
@@ -24,6 +24,7 @@ gating.register(app)
 decide.register(app)
 explicit_mpc.register(app)
 reading.register(app)
+picture.register(app)
 export.register(app)
 comparing.register(app)
 signing.register(app)

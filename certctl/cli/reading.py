@@ -60,8 +60,8 @@ def report(
     """Check a bundle and write a self-contained page with figures (also as PNG and PDF beside it)."""
     chosen = ready(output_format)
     page = out or bundle / "report.html"
-    if page.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{page} is no page; give a name that ends in .html with -o")
+    if page.suffix.lower() not in (".html", ".htm", ".pdf"):
+        raise UsageError(f"{page} is no page; give a name that ends in .html or .pdf with -o")
     from certctl.report.page import write_report
 
     view = _opened(bundle, requirement)

@@ -79,7 +79,7 @@ def save(page: Any, path: str | Path, *bundles: View) -> Path:
     if kind not in known:
         raise ValueError(f"{path.name}: a figure is saved as .png, .pdf or .svg")
     with matplotlib.rc_context(palette.RC):
-        page.savefig(path, metadata=known[kind])
+        page.savefig(path, metadata=known[kind], dpi=getattr(page, "certctl_dpi", palette.RC["savefig.dpi"]))
     return path
 
 

@@ -152,7 +152,8 @@ def shadow(ax: Any, view: View, edge: Floats, *, axes: tuple[int, int]) -> None:
         return  # fewer than three points that differ: nothing to outline
     outline = points[[*order, order[0]]]
     ax.plot(outline[:, 0], outline[:, 1], color=palette.GREY, linewidth=0.8, linestyle="-.", zorder=2)
-    _key(ax, "line", "hull of sampled states, projected", color=palette.GREY, linestyle="-.", linewidth=0.8)
+    words = "hull of sampled states, projected" + ("" if view.is_certified else ", NOT certified")
+    _key(ax, "line", words, color=palette.GREY, linestyle="-.", linewidth=0.8)
 
 
 def _on_grid(view: View, axes: tuple[int, int], base: Floats, low: Floats, high: Floats, resolution: int) -> tuple[Floats, Floats, Floats]:

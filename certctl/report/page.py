@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import shlex
+import tempfile
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,7 @@ from string import Template
 from certctl import __version__, plot
 from certctl.cli.output import last_line, spread_text
 from certctl.report import words
+from certctl.report.browser import print_pdf
 from certctl.report.hold import Hold, hold_interval
 from certctl.result import from_receipt
 from certctl.view import View
@@ -28,7 +30,7 @@ def write_report(view: View, page: Path, own_requirement: Path | None = None) ->
     view : View
         An opened bundle; one that the kernel refuses gets a page that says so.
     page : Path
-        The HTML file.
+        The HTML file; where its name ends in ``.pdf``, the page as printed by a Chromium on this machine.
     own_requirement : Path, optional
         The caller's requirement, for the command that repeats the check.
 
@@ -41,7 +43,12 @@ def write_report(view: View, page: Path, own_requirement: Path | None = None) ->
     ------
     ValueError
         When the page would lie in the bundle under a name that makes the kernel refuse the bundle.
+    NoBrowser
+        When a PDF is asked for and no Chromium is there, or it fails.
     """
+    if page.suffix.lower() == ".pdf":
+        with tempfile.TemporaryDirectory() as folder:
+            return [print_pdf(write_report(view, Path(folder) / "report.html", own_requirement)[0], page)]
     if page.parent.resolve() == view.path.resolve() and page.name != "report.html":
         raise ValueError(f"inside a bundle the page is called report.html, not {page.name}; any other file would make the kernel refuse the bundle")
     written = [page]
@@ -60,7 +67,8 @@ def render(view: View, figure: bytes = b"", own_requirement: Path | None = None)
     sections: list[tuple[str, str]] = []
     if view.setting is not None:
         sections += _drawn_sections(view, figure)
-    sections += [("Assumptions", _list(view.receipt.assumptions)), ("What is not claimed", _list(words.not_claimed(view)))]
+    sections += [("Assumptions", _list(view.receipt.assumptions)), ("What is not claimed", _list(words.not_claimed(view))),
+                 ("Approximations, and in which direction", _list(words.approximations(view)))]
     if view.setting is not None:
         sections.append(("Sampling: how long the input may be held (numerical, not proved)", hold_text(view, hold_interval(view))))
         sections += _context_sections(view)

@@ -111,6 +111,24 @@ def not_claimed(view: View) -> list[str]:
     return found
 
 
+def approximations(view: View) -> list[str]:
+    """Which numbers of the report are approximate, and to which side; nothing for a bundle that is not certified."""
+    receipt = view.receipt
+    if not view.is_certified or view.requirement is None:
+        return []
+    found = ["The level is exact. It is the largest that the search proved, not the largest that is true: the region may be larger than stated.",
+             "Margins are bounds rounded toward the weaker statement: the true decrease, distance or radius is at least as good."]
+    if (receipt.region or {}).get("volume_lower_bound"):
+        found.append("The volume is a proved lower bound of the region's, rounded down.")
+    if receipt.equilibrium is not None:
+        found.append("The equilibrium lies somewhere in the box given, whose ends are rounded outward; the first sentence shows the middle.")
+    if any(low < high for low, high in view.requirement.parameters.values()):
+        found.append("An unknown constant stands for every value of its interval in the proof, and at its middle in the figures.")
+    found.append("Weights are the exact numbers of the stored file. Figures, simulated trajectories and the hold interval are computed in "
+                 "float64 and are not part of the proof.")
+    return found
+
+
 def obligation_rows(receipt: Receipt) -> list[tuple[str, ...]]:
     """Rows (id, kind, leaves, margin, seconds, what is shown), as text."""
     return [(str(o["id"]), str(o["kind"]), str(o["leaves"]), _margin_text(o), f"{o['seconds']:.3f}",

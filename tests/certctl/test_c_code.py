@@ -19,13 +19,13 @@ from small_bundles import prove, tamper_level, write_case
 
 from certctl.bridges import c_source
 from certctl.bridges.c_code import NotAccepted, certified_stages, comment, identifier, write_c
-from certctl.bridges.models import clipped_command
 from certctl.cli.main import run
 from certctl.plot.paths import boundary_points
 from certctl.view import View, open_view
 from verifiers.kernel.graph import Graph
 from verifiers.kernel.jets import JetReading, read_jets, split_boxes
 from verifiers.load.floats import evaluate
+from verifiers.load.plant import clipped_command
 from verifiers.prove import verify
 
 GCC = shutil.which("gcc")
@@ -137,7 +137,7 @@ def truly_inside(view: View, point: np.ndarray) -> bool:
 def test_commands_are_those_of_the_graph(code):
     x = spread(code.view, POINTS)
     u, c, _ = code(x)
-    command, limited = code.view.drawn.loop.command, clipped_command(code.view)
+    command, limited = code.view.drawn.loop.command, clipped_command(code.view.drawn.loop)
     worst = float(np.abs(u - evaluate(command, x)).max()), float(np.abs(c - evaluate(limited, x)).max())
     print(f"{code.view.receipt.name}: largest difference on {len(x)} points {worst[0]:.3g}, with limits {worst[1]:.3g}")
     assert max(worst) <= 1e-6

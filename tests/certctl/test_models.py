@@ -15,13 +15,13 @@ import pytest
 from small_bundles import prove, sha256_of, swap_controller, tamper_level, write_case
 
 from certctl.bridges.c_code import NotAccepted
-from certctl.bridges.models import FORMATS, clipped_command, write_models
+from certctl.bridges.models import FORMATS, write_models
 from certctl.cli.main import run
 from certctl.view import View, open_view
 from verifiers.kernel.graph import Affine, Builder, Graph, affine_from_rational
 from verifiers.kernel.onnx_reader import read_onnx
 from verifiers.load.floats import evaluate
-from verifiers.load.plant import plant_graph
+from verifiers.load.plant import clipped_command, plant_graph
 from verifiers.load.to_casadi import to_casadi
 
 X = np.random.default_rng(0).uniform(-2, 2, (50, 2)) * 4
@@ -63,7 +63,7 @@ def every_operation() -> Graph:
 
 
 def loop_graphs(view: View) -> dict[str, Graph]:
-    control = clipped_command(view)
+    control = clipped_command(view.drawn.loop)
     assert control is not None
     return {"command": view.drawn.loop.command, "control_law": control, "closed_loop": view.drawn.loop.field, "stage0": view.stages[0].graph}
 

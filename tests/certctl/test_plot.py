@@ -148,3 +148,75 @@ def test_a_unit_is_never_read_as_mathematics(view, ax):
     palette.label_axes(ax, (Signal("x_dot", "$\\frac{"), Signal("omega12", "rad/s^2")), (0, 1))
     ax.figure.canvas.draw()
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("\u1e8b [$\\frac{]", "ω₁₂ [rad/s²]")
+
+
+@pytest.mark.parametrize("kind", plot.KINDS)
+def test_every_kind_of_figure_names_units_and_carries_the_digest(view, tmp_path, kind):
+    page = plot.draw([view, view] if kind == "compare" else [view], kind, style="column", labels=["one", "two"] if kind == "compare" else None)
+    labels = {ax.get_xlabel() for ax in page.axes} | {ax.get_ylabel() for ax in page.axes}
+    assert labels >= ({"x₁", "x₂ [1/s]", "u [1/s²]", "time [s]"} if kind == "responses" else {"x₁", "x₂ [1/s]"})
+    with Image.open(plot.save(page, tmp_path / f"{kind}.png", view)) as image:
+        assert view.receipt.bundle_digest in image.text["Description"] and image.size[0] == pytest.approx(3.5 * 300, abs=2)
+    assert (palette.CERTIFIED in set().union(*(colours(ax) for ax in page.axes))) is (kind != "responses")
+
+
+@pytest.mark.threat("T21")
+@pytest.mark.parametrize("kind", plot.KINDS)
+def test_no_kind_of_figure_shows_a_refused_bundle_as_certified(bundle, tmp_path, kind):
+    copy = shutil.copytree(bundle, tmp_path / "loop.cert")
+    tamper_level(copy, "20")
+    page = plot.draw([copy], kind)
+    assert palette.CERTIFIED not in set().union(*(colours(ax) for ax in page.axes))
+    words = " ".join(text.get_text() for text in page.legends[0].get_texts())
+    assert kind == "responses" or "NOT certified" in words
+
+
+def test_styles_have_the_sizes_of_their_pages(view):
+    widths = {name: plot.draw([view], "levels", style=name).get_figwidth() for name in plot.STYLES}
+    assert widths == {"page": 5.2, "column": 3.5, "two-column": 7.16, "slides": 10.0}
+
+
+def test_a_projection_is_the_shadow_of_the_ellipsoid(tmp_path):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from certctl.plot.views import _ellipsoid
+
+    seen = open_view(prove(write_case(tmp_path / "policies")))
+    matrix, centre, level = _ellipsoid(seen)
+    assert matrix.tolist() == [[1.5, 0.5], [0.5, 1.0]] and centre.tolist() == [0, 0] and level == 0.05
+    page = Figure()
+    FigureCanvasAgg(page)
+    ax = page.add_subplot()
+    plot.projection(ax, seen)
+    outline = ax.patches[0].get_xy()
+    assert np.allclose(1.5 * outline[:, 0] ** 2 + outline[:, 0] * outline[:, 1] + outline[:, 1] ** 2, 0.05)
+
+
+def test_level_sets_are_those_of_the_function(view, ax):
+    plot.levels(ax, view)
+    paths = [path for line in ax.collections if line.get_linewidth()[0] == 1.6 for path in line.get_paths()]
+    x = np.concatenate([path.vertices for path in paths])
+    assert len(x) > 50 and np.allclose(1.5 * x[:, 0] ** 2 + x[:, 0] * x[:, 1] + x[:, 1] ** 2, 0.05, atol=2e-3)
+
+
+def test_responses_end_at_the_equilibrium(view):
+    page = plot.draw([view], "responses")
+    for line in page.axes[0].lines:
+        values = line.get_ydata()
+        assert abs(values[-1]) < 0.05 * max(abs(values).max(), 1e-3) + 0.01
+
+
+def test_wrong_wishes_for_a_figure_say_what_there_is(view, tmp_path, capsys):
+    from certctl.cli.main import run
+
+    for wrong in (lambda: plot.draw([view], "cake"), lambda: plot.draw([view, view], "levels"), lambda: plot.draw([view], axes=(0, 0)),
+                  lambda: plot.draw([view], style="poster")):
+        with pytest.raises(ValueError):
+            wrong()
+    for more in (["--kind", "levels", str(view.path)], ["--axes", "x1,z"], ["-o", str(view.path / "inside.png")], ["-o", str(tmp_path / "x.bmp")]):
+        assert run(["plot", str(view.path), "-o", str(tmp_path / "x.png"), *more]) == 2
+    assert run(["plot", str(view.path), "--axes", "x2,x1", "--kind", "field", "-o", str(tmp_path / "x.png")]) == 0
+    assert "PROVED loop" in capsys.readouterr().out and (tmp_path / "x.png").is_file()
+    assert run(["plot", str(tmp_path / "absent"), "-o", str(tmp_path / "y.png")]) == 2
+    assert not (tmp_path / "y.png").exists()

@@ -75,7 +75,7 @@ def test_claim_and_verdict_stand_first(bundle, requirement):
     view = open_view(bundle, requirement)
     words = " ".join(" ".join(Page(render(view, b"png", requirement)).words).split())
     order = ["PROVED (L2)", "Every trajectory of the plant van_der_pol", "PROVED loop asymptotic_stability_roa", "Certified region",
-             "Obligations", "Assumptions", "What is not claimed", "how long the input may be held", "Setting", "Digests",
+             "Obligations", "Assumptions", "What is not claimed", "Approximations", "how long the input may be held", "Setting", "Digests",
              "certctl check loop.cert --requirement loop.requirement.toml"]
     places = [words.index(part, words.index("PROVED (L2)")) for part in order]
     assert places == sorted(places)

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 
 from verifiers.kernel.graph import Builder, Graph, Interval
-from verifiers.kernel.plant import PlantSpec, Program, resolve
+from verifiers.kernel.plant import Loop, PlantSpec, Program, resolve
+
+
+def middle(bound: Interval | None) -> Fraction | None:
+    """The middle of a limit that is only known to lie in an interval, the limit itself where it is known, None where there is none."""
+    return None if bound is None else (bound[0] + bound[1]) / 2
+
+
+def clipped_command(loop: Loop) -> Graph | None:
+    """The command within the input limits (an unknown limit at its middle); None for a plant without inputs."""
+    if loop.command is None:
+        return None
+    b = Builder()
+    raw = b.inline(loop.command, [b.input(loop.command.input_sizes[0])])[0]
+    return b.build([b.clip(raw, *([middle(ends[k]) for ends in loop.limits] for k in (0, 1)))])
 
 
 def plant_graph(spec: PlantSpec, parameters: Mapping[str, Interval]) -> Graph:
