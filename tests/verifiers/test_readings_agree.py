@@ -40,6 +40,8 @@ from verifiers.kernel.codes import Refusal
 from verifiers.kernel.exact import affine_exact, evaluate_exact
 from verifiers.kernel.graph import Graph
 from verifiers.kernel.jets import JetReading, read_jets, split_boxes
+from verifiers.kernel.minimum import least
+from verifiers.kernel.taylor import Model, taylor_models
 from verifiers.load.floats import evaluate
 from verifiers.load.relaxation import linear_bounds, node_bounds
 
@@ -110,8 +112,21 @@ def by_jets(order: int) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     return bounds
 
 
+def by_taylor(doublings: int) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    def bounds(graph: Graph, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        reading, model = taylor_models(graph, lo, hi, doublings)
+        below, above = least(reading, model), -least(reading, Model(-model.p, -model.q, model.e, -model.hi, -model.lo, model.age))
+        low, high = np.full((len(lo), model.e.shape[1]), np.inf), np.full((len(lo), model.e.shape[1]), -np.inf)
+        np.minimum.at(low, reading.rows, below)
+        np.maximum.at(high, reading.rows, above)
+        return low, high
+
+    return bounds
+
+
 ENCLOSURES = [("relaxation", RELAXED, by_relaxation, 1e-9), ("intervals", RELAXED, by_intervals, 1e-9),
-              ("jets of order 1", RELAXED, by_jets(1), 0.0), ("jets of order 2", RELAXED, by_jets(2), 0.0)]
+              ("jets of order 1", RELAXED, by_jets(1), 0.0), ("jets of order 2", RELAXED, by_jets(2), 0.0),
+              ("Taylor models", RELAXED, by_taylor(0), 0.0), ("Taylor models in phases", RELAXED, by_taylor(3), 0.0)]
 
 
 @pytest.mark.threat("T09")

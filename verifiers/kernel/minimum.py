@@ -16,10 +16,14 @@ STEPS, ROUND, STIFFNESS = 20, 5, 2.0
 
 
 def least(reading: TaylorReading, model: Model) -> Floats:
-    r"""Lower bounds (R, m): :math:`p_0 - \sum_k |p_k| - \sum_{i<j} |q_{ij}| - \sum_i \max(0, -q_{ii}) - e`."""
-    q = np.where(reading.square[:, None, None], np.minimum(model.q, 0.0), model.q)
-    spread = total(model.p[1:]) + total(q) + model.e
-    return np.asarray(model.p[0] - spread * (1 + 8 * U) - 4 * U * np.abs(model.p[0]))
+    r"""Lower bounds (R, m): the model's own, or :math:`p_0 - \sum_k |p_k| - \sum_{i<j} |q_{ij}| - \sum_i \max(0, -q_{ii}) - e`."""
+    return np.fmax(model.lo, _least(reading, model.p, model.q, model.e))
+
+
+def _least(reading: TaylorReading, p: Floats, q: Floats, e: Floats) -> Floats:
+    square = reading.square.reshape(-1, *(1,) * (q.ndim - 1))
+    spread = total(p[1:]) + total(np.where(square, np.minimum(q, 0.0), q)) + e
+    return np.asarray(p[0] - spread * (1 + 8 * U) - 4 * U * np.abs(p[0]))
 
 
 def hessian(reading: TaylorReading, q: Floats) -> Floats:
@@ -69,28 +73,29 @@ def least_by_tangent(reading: TaylorReading, p: Floats, q: Floats, e: Floats) ->
     return np.where(known, found, -np.inf)
 
 
-def least_under(reading: TaylorReading, p: Floats, q: Floats, e: Floats, c: Model) -> Floats:
-    r"""Lower bounds (R,) over the points where every entry of ``c`` is at most 0: :math:`\min p + \sum_k w_k c_k` for some :math:`w \ge 0`.
+def least_under(reading: TaylorReading, p: Floats, q: Floats, e: Floats, given_p: Floats, given_q: Floats, given_e: Floats) -> Floats:
+    r"""Lower bounds (R,) over the points where each of m polynomials c, given as (., R, m), is at most 0: :math:`\min p + \sum_k w_k c_k`.
 
     Notes
     -----
-    Weak duality: at such a point :math:`\sum_k w_k c_k \le 0`, whatever w is.  Here w is what a few steps of an augmented Lagrangian method give.
+    Weak duality: at such a point :math:`\sum_k w_k c_k \le 0`, whatever :math:`w \ge 0` is.  Here w is what a few steps of an augmented Lagrangian
+    method give.
     """
-    w = _weights(reading, p, q, c)
-    part = (w * (c.size() + c.e)).sum(axis=1)
-    e = e + (w * c.e).sum(axis=1) + 4 * (w.shape[1] + 4) * U * (total(p) + total(q) + part)
-    p, q = p + np.einsum("rm,krm->kr", w, c.p), q + np.einsum("rm,krm->kr", w, c.q)
-    return least_by_tangent(reading, p, q, e)
+    w = _weights(reading, p, q, given_p, given_q)
+    part = (w * (total(given_p) + total(given_q) + given_e)).sum(axis=1)
+    e = e + (w * given_e).sum(axis=1) + 4 * (w.shape[1] + 4) * U * (total(p) + total(q) + part)
+    p, q = p + np.einsum("rm,krm->kr", w, given_p), q + np.einsum("rm,krm->kr", w, given_q)
+    return np.fmax(_least(reading, p, q, e), least_by_tangent(reading, p, q, e))
 
 
-def _weights(reading: TaylorReading, p: Floats, q: Floats, c: Model) -> Floats:
+def _weights(reading: TaylorReading, p: Floats, q: Floats, given_p: Floats, given_q: Floats) -> Floats:
     """Weights (R, m), finite and at least 0, for which the minimum is nearly the largest: a heuristic, of which nothing is assumed."""
     n, tiny = reading.n, 1e-300
-    size_p, size_c = total(p[1:1 + n]) + total(q) + tiny, total(c.p[1:1 + n]) + total(c.q) + tiny
+    size_p, size_c = total(p[1:1 + n]) + total(q) + tiny, total(given_p[1:1 + n]) + total(given_q) + tiny
     g, h = (p[1:1 + n] / size_p).T, hessian(reading, q / size_p)
-    start, slopes = c.p[0] / size_c, (c.p[1:1 + n] / size_c).transpose(1, 2, 0)
-    pairs, rows, many = c.q.shape
-    bends = hessian(reading, (c.q / size_c).reshape(pairs, rows * many)).reshape(rows, many, n, n)
+    start, slopes = given_p[0] / size_c, (given_p[1:1 + n] / size_c).transpose(1, 2, 0)
+    pairs, rows, many = given_q.shape
+    bends = hessian(reading, (given_q / size_c).reshape(pairs, rows * many)).reshape(rows, many, n, n)
     bent = np.abs(bends).sum(axis=3)
     stiff = np.abs(h).sum(axis=2) + STIFFNESS * (np.abs(slopes) + bent).sum(axis=1) + tiny
     z, w, before = np.zeros((rows, n)), np.zeros((rows, many)), np.zeros((rows, many))

@@ -19,12 +19,12 @@ from verifiers.kernel.graph import Bools, Builder, Floats, Graph, affine_from_ra
 from verifiers.kernel.jets import TINY, U
 from verifiers.kernel.minimum import least, least_under
 from verifiers.kernel.rational import down, up
-from verifiers.kernel.taylor import MAX_ORDER_2, Model, TaylorReading, taylor_models, total
+from verifiers.kernel.taylor import MAX_ORDER_2, Model, Rows, TaylorReading, taylor_models, total
 from verifiers.kernel.tree import LEAF
 
 MAX_DOUBLINGS = 6
 MAX_OPEN = 1 << 22
-BATCH = 512
+BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ def _excess(graph: Graph, atoms: Sequence[Atom]) -> Graph:
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """What was shown: True (B,) where the formula is false on the box, True (R,) on the row, lower bounds (R, k) of the atoms' excess."""
+    """What was shown: True (B,) where the formula is false on the box, True (R,) on the row, True (R, k) where an atom was tested in vain."""
 
     refuted: Bools
     false: Bools
-    low: Floats
+    failed: Bools
     reading: TaylorReading
     excess: Model
 
@@ -108,7 +108,7 @@ class Refuter:
 
     def __init__(self, graph: Graph, formula: Formula, margin: float = 0.0) -> None:
         self.formula, self.margin, self.size = formula, margin, graph.input_sizes[0]
-        self.atoms = list(dict.fromkeys(_atoms(formula)))
+        self.atoms = [a for a in dict.fromkeys(_atoms(formula)) if a.coefficients] or [Atom(((0, Fraction(1)),), Fraction(0))]
         self.place = {atom: k for k, atom in enumerate(self.atoms)}
         self.given = [a for a in dict.fromkeys(_needed(formula)) if a.coefficients]
         self.graph = _excess(graph, self.atoms)
@@ -123,7 +123,7 @@ class Refuter:
             slack = 8 * U * (np.abs(centre) + radius)
             for k in range(excess.e.shape[1]):
                 low, high = _solutions(reading, excess.p[:, :, k], excess.q[:, :, k], excess.e[:, k])
-                empty |= (low > high + self.margin).any(axis=1)
+                empty |= (low > high + self.margin).any(axis=1) | (excess.lo[:, k] > self.margin * excess.size()[:, k])
                 lo, hi = np.fmax(lo, centre + radius * low - slack), np.fmin(hi, centre + radius * high + slack)
             empty |= (lo > hi + self.margin * radius).any(axis=1)
             lo, hi = np.minimum(lo, hi), np.maximum(lo, hi)
@@ -135,39 +135,53 @@ class Refuter:
         ``quick`` leaves out what costs most, so it shows less.
         """
         reading, excess = taylor_models(self.graph, lo, hi, splits)
-        size = excess.size() * self.margin
-        low = least(reading, excess) - size
-        false = self._false(self.formula, low)
-        if reading.n <= MAX_ORDER_2 and not quick and not false.all():
-            phases, given = reading.constraints(), [self.place[atom] for atom in self.given]
-            for k in [*given, *(j for j in range(len(self.atoms)) if j not in given)]:
-                at = np.flatnonzero(~false & ~(low[:, k] > 0))
-                if at.size:
-                    others = [j for j in given if j != k]
-                    p, q, e = (np.concatenate([a[..., at, :], b[..., at, :][..., others]], axis=-1)
-                               for a, b in ((phases.p, excess.p), (phases.q, excess.q), (phases.e, excess.e)))
-                    c = Model(p, q, e, phases.age)
-                    found = least_under(reading, excess.p[:, at, k], excess.q[:, at, k], excess.e[at, k], c)
-                    low[at, k] = np.fmax(low[at, k], found - size[at, k])
-                if k in given:
-                    false |= self._false(self.formula, low)
-            false = self._false(self.formula, low)
+        trial = _Trial(reading, excess, self.place, self.margin, reading.n <= MAX_ORDER_2 and not quick)
+        false = trial.false(self.formula, (), np.arange(len(reading.rows)))
         good = np.ones(lo.shape[0], dtype=bool)
         np.logical_and.at(good, reading.rows, false)
-        return Judgement(good, false, low, reading, excess)
+        return Judgement(good, false, trial.failed, reading, excess)
 
-    def _false(self, formula: Formula, low: Floats) -> Bools:
-        """True (R,) where lower bounds (R, k) of the excess show that the formula is false."""
+
+class _Trial:
+    """Which rows show that a formula is false.
+
+    An atom is tested at the points where the atoms that a satisfying state needs besides (its ``context``) hold, and the row's phases.
+    """
+
+    def __init__(self, reading: TaylorReading, excess: Model, place: dict[Atom, int], margin: float, multiply: bool) -> None:
+        self.reading, self.excess, self.place, self.multiply = reading, excess, place, multiply
+        self.phases, self.slack = reading.constraints(), excess.size() * margin
+        self.low = least(reading, excess) - self.slack
+        self.failed = np.zeros(self.low.shape, dtype=bool)
+
+    def false(self, formula: Formula, context: tuple[Atom, ...], rows: Rows) -> Bools:
+        """True for each of the rows on which the formula is false wherever the context holds."""
         if isinstance(formula, Atom):
-            if not formula.coefficients:
-                return np.full(low.shape[0], not formula.holds(()))
-            excess = low[:, self.place[formula]]
-            return np.asarray(excess >= 0 if formula.strict else excess > 0)
-        parts = [self._false(part, low) for part in formula.parts]
-        false = np.full(low.shape[0], isinstance(formula, Or))
-        for part in parts:
-            false = false & part if isinstance(formula, Or) else false | part
-        return false
+            return self._atom(formula, context, rows)
+        every = isinstance(formula, Or)
+        found = np.full(len(rows), every)
+        for part in sorted(formula.parts, key=lambda part: not isinstance(part, Atom)):
+            at = np.flatnonzero(found == every)  # rows that this part can still change
+            if at.size:
+                more = () if every else tuple(a for other in formula.parts if other is not part for a in _needed(other))
+                found[at] = self.false(part, context + more, rows[at])
+        return found
+
+    def _atom(self, atom: Atom, context: tuple[Atom, ...], rows: Rows) -> Bools:
+        if not atom.coefficients:
+            return np.full(len(rows), not atom.holds(()))
+        k = self.place[atom]
+        low = self.low[rows, k]
+        at = np.flatnonzero(~(low > 0)) if self.multiply else np.zeros(0, dtype=np.intp)
+        if at.size:
+            own, others = rows[at], [j for j in dict.fromkeys(self.place[a] for a in context if a.coefficients) if j != k]
+            p, q, e = (np.concatenate([a[..., own, :], b[..., own, :][..., others]], axis=-1) for a, b in
+                zip(self.phases, (self.excess.p, self.excess.q, self.excess.e), strict=True))
+            found = least_under(self.reading, self.excess.p[:, own, k], self.excess.q[:, own, k], self.excess.e[own, k], p, q, e)
+            low[at] = np.fmax(low[at], found - self.slack[own, k])
+        false = low >= 0 if atom.strict else low > 0
+        self.failed[rows, k] |= ~false
+        return np.asarray(false)
 
 
 def _solutions(reading: TaylorReading, p: Floats, q: Floats, e: Floats) -> tuple[Floats, Floats]:
@@ -195,7 +209,7 @@ def _solutions(reading: TaylorReading, p: Floats, q: Floats, e: Floats) -> tuple
     return np.where(never, 2.0, low).T, np.where(never, -2.0, high).T
 
 
-def refute(graph: Graph, lo: Sequence[Fraction], hi: Sequence[Fraction], formula: Formula, tree: bytes) -> int:
+def refute(graph: Graph, lo: Sequence[Fraction], hi: Sequence[Fraction], formula: Formula, tree: bytes, part: tuple[int, int] = (0, 1)) -> int:
     r"""Check a refutation: no x in [lo, hi] satisfies the formula about the first output of the graph.
 
     Parameters
@@ -209,11 +223,13 @@ def refute(graph: Graph, lo: Sequence[Fraction], hi: Sequence[Fraction], formula
     tree : bytes
         One byte a node, level by level from the root: ``d < n`` halves coordinate d of the contracted box, ``128 + k`` is a leaf that is doubled
         into at most ``2**k`` rows of phases, k <= 6.
+    part : (int, int)
+        ``(i, n)``: of each level only every n-th batch of boxes has its leaves checked, starting at i.  The claim is shown when all n parts return.
 
     Returns
     -------
     int
-        Number of leaves.
+        Number of leaves of the whole tree.
 
     Raises
     ------
@@ -227,7 +243,7 @@ def refute(graph: Graph, lo: Sequence[Fraction], hi: Sequence[Fraction], formula
     parent was contracted, which is done for many boxes at once.
     """
     n, m = len(lo), graph.output_size()
-    need(graph.input_sizes == (n,) and len(hi) == n and all(0 <= k < m for a in _atoms(formula) for k, _ in a.coefficients), Code.BAD_SHAPE, "query",
+    need(0 <= part[0] < part[1] and graph.input_sizes == (n,) and len(hi) == n and all(0 <= k < m for a in _atoms(formula) for k, _ in a.coefficients), Code.BAD_SHAPE, "query",
          "box, graph and formula do not fit")
     if not all(a <= b for a, b in zip(lo, hi, strict=True)):
         return 0
@@ -241,18 +257,19 @@ def refute(graph: Graph, lo: Sequence[Fraction], hi: Sequence[Fraction], formula
         at += low.shape[0]
         need((((level >= LEAF) & (level <= LEAF + MAX_DOUBLINGS)) | (level < min(n, LEAF))).all(), Code.MALFORMED_CERTIFICATE, "tree",
              f"a byte is neither a split of {n} dimensions nor a leaf")
-        parts = [_children(refuter, low[k:k + BATCH], high[k:k + BATCH], level[k:k + BATCH]) for k in range(0, low.shape[0], BATCH)]
+        parts = [_children(refuter, low[k:k + BATCH], high[k:k + BATCH], level[k:k + BATCH], k // BATCH % part[1] == part[0])
+                 for k in range(0, low.shape[0], BATCH)]
         leaves += int((level >= LEAF).sum())
         low, high = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
     need(at == len(tree), Code.TREE_TRAILING, "tree", "bytes follow the end of the tree")
     return leaves
 
 
-def _children(refuter: Refuter, lo: Floats, hi: Floats, level: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Contract the boxes of a part of a level, check its leaves, and halve the others."""
+def _children(refuter: Refuter, lo: Floats, hi: Floats, level: NDArray[np.uint8], own: bool) -> tuple[Floats, Floats]:
+    """Contract the boxes of a batch, check its leaves where it is one of our own, and halve the others."""
     with np.errstate(all="ignore"):
         lo, hi, empty = refuter.contract(lo, hi)
-        for byte in np.unique(level[level >= LEAF]).tolist():
+        for byte in np.unique(level[level >= LEAF]).tolist() if own else ():
             at = np.flatnonzero((level == byte) & ~empty)
             if at.size:
                 bad = at[~refuter.judge(lo[at], hi[at], byte - LEAF).refuted]

@@ -1,7 +1,8 @@
 r"""Taylor models of order 2: every node a quadratic polynomial over the box plus a bound of what it misses.
 
 Over the box :math:`x = c + r \circ \xi`, :math:`\xi \in [-1, 1]^n`, a :class:`Model` holds for every entry ``y`` of a node coefficients
-(float64, taken as the exact numbers that they are) and an error such that, for every :math:`\xi`, there are
+(float64, taken as the exact numbers that they are) and an error such that, for every :math:`\xi`
+at which the row's phases are those of the graph, there are
 :math:`\zeta \in [-1, 1]^s`, the same for all entries and nodes, with
 
 .. math:: \Bigl|\, y(\xi) - p_0 - \sum_i p_i \xi_i - \sum_k p_{n+k} \zeta_k - \sum_{i \le j} q_{ij} \xi_i \xi_j \Bigr| \;\le\; e .
@@ -32,8 +33,8 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations_with_replacement
 
@@ -53,17 +54,23 @@ MAX_ORDER_2 = 12
 class Model:
     """Coefficients ``p`` (1 + s, R, m) of 1, xi and zeta (trailing ones may be missing), ``q`` (pairs, R, m) or NO_PAIRS, errors ``e`` (R, m).
 
-    ``age`` counts the doublings of rows that it has seen; a constant has R = 1.
+    ``lo, hi`` (R, m) are bounds over the box as well.  ``age`` counts the doublings of rows that it has seen; a constant has R = 1.
     """
 
     p: Floats
     q: Floats
     e: Floats
+    lo: Floats
+    hi: Floats
     age: int
 
     def size(self) -> Floats:
         """``|p|_1 + |q|_1`` (R, m), rounded up."""
         return total(self.p) + total(self.q)
+
+    def part(self, pick: Callable[[Floats], Floats], age: int) -> Model:
+        """The same selection of every array."""
+        return Model(pick(self.p), pick(self.q) if len(self.q) else self.q, pick(self.e), pick(self.lo), pick(self.hi), age)
 
 
 NO_PAIRS = np.zeros((0, 1, 1))
@@ -74,20 +81,28 @@ def total(parts: Floats) -> Floats:
     return np.asarray(np.abs(parts).sum(axis=0) * (1 + 2 * (parts.shape[0] + 2) * U))
 
 
-def _sealed(p: Floats, q: Floats, e: Floats, age: int) -> Model:
-    """Cover the rounding of an error that was computed with few operations."""
-    return Model(p, q, e * (1 + 64 * U) + TINY, age)
+def _sealed(p: Floats, q: Floats, e: Floats, bounds: tuple[Floats, Floats], age: int) -> Model:
+    """Cover the rounding of an error that was computed with few operations; intersect the bounds with those of the polynomial."""
+    e = e * (1 + 64 * U) + TINY
+    wide = (total(p[1:]) + total(q) + e) * (1 + 8 * U) + 4 * U * np.abs(p[0])
+    return Model(p, q, e, np.fmax(bounds[0], p[0] - wide), np.fmin(bounds[1], p[0] + wide), age)
 
 
 def _scaled(x: Model, factor: float) -> Model:
     """``factor * x`` for a power of two up to sign: exact."""
-    return Model(factor * x.p, factor * x.q, abs(factor) * x.e, x.age)
+    ends = factor * x.lo, factor * x.hi
+    return Model(factor * x.p, factor * x.q, abs(factor) * x.e, *(ends if factor > 0 else ends[::-1]), x.age)
 
 
 def _middle(lo: Floats, hi: Floats) -> tuple[Floats, Floats]:
     """Midpoint and a radius that covers both ends."""
     middle = 0.5 * lo + 0.5 * hi
     return middle, np.maximum(hi - middle, middle - lo) * (1 + 4 * U) + TINY
+
+
+def _outward(lo: Floats, hi: Floats) -> tuple[Floats, Floats]:
+    """Cover a few roundings at each end."""
+    return lo - np.abs(lo) * (16 * U) - TINY, hi + np.abs(hi) * (16 * U) + TINY
 
 
 def _added(a: Floats, b: Floats) -> tuple[Floats, Floats]:
@@ -117,7 +132,7 @@ class TaylorReading:
 
     def __init__(self, lo: Floats, hi: Floats, splits: int = 0) -> None:
         centre, radius = split_boxes(lo, hi)
-        self.centre, self.radius = centre, radius[:, :, 0].T
+        self.box, self.centre, self.radius = (lo, hi), centre, radius[:, :, 0].T
         self.n, self.most, self.symbols = centre.shape[1], 1 << splits, 0
         self.rows: Rows = np.arange(centre.shape[0])
         self.copies: list[Rows] = []  # per doubling the row that each new row continues
@@ -132,15 +147,14 @@ class TaylorReading:
         p[0] = self.centre
         for i in range(self.n):
             p[1 + i, :, i] = self.radius[:, i]
-        return Model(p, NO_PAIRS, np.zeros(self.centre.shape), 0)
+        return Model(p, NO_PAIRS, np.zeros(self.centre.shape), *self.box, 0)
 
     def fresh(self, x: Model) -> Model:
         """The model with a row for each row that there is now; a constant keeps its one row."""
-        p, q, e = x.p, x.q, x.e
         for copy in self.copies[x.age:]:
-            if e.shape[0] == copy.max() + 1:
-                p, q, e = p[:, copy], q[:, copy] if len(q) else q, e[copy]
-        return Model(p, q, e, len(self.copies))
+            if x.e.shape[0] == copy.max() + 1:
+                x = x.part(lambda a, copy=copy: a[..., copy, :], x.age)  # type: ignore[misc]
+        return replace(x, age=len(self.copies))
 
     def whole(self, x: Model) -> Model:
         """The model with all coefficients there can be: p (1 + n + symbols, R, m), q (pairs, R, m), e (R, m)."""
@@ -149,29 +163,35 @@ class TaylorReading:
         p[:len(x.p)] = x.p
         if len(x.q):
             q += x.q
-        return Model(p, q, x.e + np.zeros(p.shape[1:]), x.age)
+        e, lo, hi = (a + np.zeros(p.shape[1:]) for a in (x.e, x.lo, x.hi))
+        return Model(p, q, e, lo, hi, x.age)
 
-    def constraints(self) -> Model:
-        """Entries (R, m) that are at most 0 at every point of the box at which the row's phases are those of the graph; unused ones are 0."""
+    def constraints(self) -> tuple[Floats, Floats, Floats]:
+        """Entries (., R, m) that are at most 0 at every point of the box at which the row's phases are those of the graph.
+
+        They are given by their coefficients p, q and errors e; unused ones are 0.
+        """
         rows = len(self.rows)
-        used, slots = np.zeros(rows, dtype=np.intp), self.most.bit_length() - 1
+        # the sign follows the rows as a coefficient
+        taken = [self.fresh(replace(x, p=np.concatenate([x.p, sign[None, :, None]]))) for x, sign in self.phases]
+        slots = int(np.sum([x.p[-1, :, 0] != 0 for x in taken], axis=0).max()) if taken else 0
+        used = np.zeros(rows, dtype=np.intp)
         p, q = np.zeros((1 + self.n + self.symbols, rows, slots)), np.zeros((len(self.first), rows, slots))
         e = np.zeros((rows, slots))
-        for x, sign in self.phases:
-            x = self.fresh(Model(np.concatenate([x.p, sign[None, :, None]]), x.q, x.e, x.age))  # the sign follows the rows too
+        for x in taken:
             s = x.p[-1, :, 0]
             at = np.flatnonzero(s)
             p[:len(x.p) - 1, at, used[at]], e[at, used[at]] = -s[at] * x.p[:-1, at, 0], x.e[at, 0]
             if len(x.q):
                 q[:, at, used[at]] = -s[at] * x.q[:, at, 0]
             used[at] += 1
-        return Model(p, q, e, len(self.copies))
+        return p, q, e
 
     def const(self, node: Node) -> Model:
         """A constant; an unknown one carries its width as error."""
         lo, hi = (np.array([[bound(pair[k]) for pair in node.data]]) for k, bound in ((0, down), (1, up)))
         middle, off = _middle(lo, hi)
-        return Model(middle[None], NO_PAIRS, off, len(self.copies))
+        return Model(middle[None], NO_PAIRS, off, lo, hi, len(self.copies))
 
     def affine(self, node: Node, x: Model) -> Model:
         """``W x + b``: Higham's ``gamma_m |W| |x|`` for each coefficient."""
@@ -183,28 +203,33 @@ class TaylorReading:
         e = (x.e + gamma * size) @ np.abs(data.weight).T
         if data.weight_radius is not None:
             e = e + (size + x.e) @ data.weight_radius.T
+        middle, off = _middle(x.lo, x.hi)
+        y, wide = middle @ data.weight.T + data.bias, (off + gamma * (np.abs(middle) + off)) @ np.abs(data.weight).T
+        if data.weight_radius is not None:
+            wide = wide + (np.abs(middle) + off) @ data.weight_radius.T
         p[0] += data.bias
-        e = e * (1 + gamma) + 2 * U * np.abs(p[0])
-        return _sealed(p, q, e if data.bias_radius is None else e + data.bias_radius, x.age)
+        e, wide = e * (1 + gamma) + 2 * U * np.abs(p[0]), wide * (1 + gamma) + 2 * U * np.abs(y)
+        if data.bias_radius is not None:
+            e, wide = e + data.bias_radius, wide + data.bias_radius
+        return _sealed(p, q, e, _outward(y - wide, y + wide), x.age)
 
     def take(self, node: Node, x: Model) -> Model:
         """A selection."""
-        at = list(node.data)
-        return Model(x.p[:, :, at], x.q[:, :, at] if len(x.q) else x.q, x.e[:, at], x.age)
+        return x.part(lambda a: a[..., list(node.data)], x.age)
 
     def concat(self, node: Node, parts: Sequence[Model]) -> Model:
         """A concatenation; missing coefficients are zero."""
         parts = [self.fresh(x) for x in parts]
         rows, width = max(x.e.shape[0] for x in parts), sum(x.e.shape[1] for x in parts)
         p, q = (np.zeros((max(len(t) for t in group), rows, width)) for group in ([x.p for x in parts], [x.q for x in parts]))
-        e, at = np.empty((rows, width)), 0
+        (e, lo, hi), at = (np.empty((rows, width)) for _ in range(3)), 0
         for x in parts:
             end = at + x.e.shape[1]
-            p[:len(x.p), :, at:end], e[:, at:end] = x.p, x.e
+            p[:len(x.p), :, at:end], e[:, at:end], lo[:, at:end], hi[:, at:end] = x.p, x.e, x.lo, x.hi
             if len(x.q):
                 q[:, :, at:end] = x.q
             at = end
-        return Model(p, q if len(q) else NO_PAIRS, e, len(self.copies))
+        return Model(p, q if len(q) else NO_PAIRS, e, lo, hi, len(self.copies))
 
     def binary(self, node: Node, a: Model, b: Model) -> Model:
         """Elementwise operation of two vectors."""
@@ -217,7 +242,9 @@ class TaylorReading:
             return self._product(a, self._smooth(b, "inverse", 0))
         sign = 1.0 if node.op == "max" else -1.0  # max(a, b) = b + relu(a - b), min(a, b) = b - relu(b - a)
         top = self._kink(_scaled(self._sum(a, _scaled(b, -1.0)), sign), 0.0, 0.0)
-        return self._sum(self.fresh(b), _scaled(top, sign))
+        a, b, choose = self.fresh(a), self.fresh(b), np.maximum if node.op == "max" else np.minimum
+        y = self._sum(b, _scaled(top, sign))
+        return replace(y, lo=np.fmax(y.lo, choose(a.lo, b.lo)), hi=np.fmin(y.hi, choose(a.hi, b.hi)))
 
     def unary(self, node: Node, x: Model) -> Model:
         """Elementwise function."""
@@ -231,7 +258,7 @@ class TaylorReading:
 
     def _sum(self, a: Model, b: Model) -> Model:
         (p, p_off), (q, q_off) = _added(a.p, b.p), _added(a.q, b.q)
-        return _sealed(p, q, a.e + b.e + p_off + q_off, len(self.copies))
+        return _sealed(p, q, a.e + b.e + p_off + q_off, _outward(a.lo + b.lo, a.hi + b.hi), len(self.copies))
 
     def _product(self, a: Model, b: Model) -> Model:
         if len(a.p) > len(b.p):
@@ -251,14 +278,14 @@ class TaylorReading:
             q = _added(q, cross)[0]
         # a coefficient is a sum of at most four products, and all products together are at most |a|_1 |b|_1
         e = a.e * (wide_b + b.e) + wide_a * b.e + lost + 8 * U * (wide_a * wide_b)
-        return _sealed(p, q, e, len(self.copies))
+        ends = np.stack([a.lo * b.lo, a.lo * b.hi, a.hi * b.lo, a.hi * b.hi])
+        return _sealed(p, q, e, _outward(ends.min(axis=0), ends.max(axis=0)), len(self.copies))
 
     def _smooth(self, x: Model, op: str, power: int) -> Model:
-        n, start = self.n, x.p[0]
+        n, start = self.n, np.clip(x.p[0], x.lo, x.hi)
         g, rest = total(x.p[1:1 + n]), total(x.p[1 + n:]) + total(x.q)
-        wide = (g + rest + x.e) * (1 + 8 * U)
-        margin = wide + 4 * U * np.abs(start)
-        value, first, second = smooth_derivatives(op, np.stack([start, start - margin]), np.stack([start, start + margin]), power)
+        wide = np.fmin(g + rest + x.e, np.maximum(x.hi - start, start - x.lo)) * (1 + 8 * U)
+        value, first, second = smooth_derivatives(op, np.stack([start, x.lo]), np.stack([start, x.hi]), power)
         f0, f0_off = _middle(value[0][0], value[1][0])
         f1, f1_off = _middle(first[0][0], first[1][0])
         f2, f2_off = _middle(0.5 * second[0][1], 0.5 * second[1][1])
@@ -273,21 +300,23 @@ class TaylorReading:
             square = (f2 * slopes)[self.first] * slopes[self.second]
             square *= np.where(self.square, 1.0, 2.0)[:, None, None]
             q = square + q if len(q) else square
-        e = f0_off + f1_off * wide + np.abs(f1) * (x.e + 2 * U * wide) + f2_off * wide * wide + bend * (lost + 8 * U * g * g)
+        e = f0_off + f1_off * wide + np.abs(f1) * (x.e + 2 * U * (g + rest)) + f2_off * wide * wide + bend * (lost + 8 * U * g * g)
         low, high = _middle(value[0][1], value[1][1])
-        flat = ~(e < high)  # also where the expansion is undefined
+        flat = ~(e < high) | (start != x.p[0])  # also where the expansion is undefined
         if flat.any():
             p, q = np.where(flat, 0.0, p), np.where(flat, 0.0, q) if len(q) else q
             p[0] = np.where(flat, low, p[0])
             e = np.where(flat, high, e)
-        return _sealed(p, q, e, x.age)
+        return _sealed(p, q, e, (value[0][1], value[1][1]), x.age)
 
     def _kink(self, x: Model, left: float, left_off: float) -> Model:
         """``x`` where x > 0, ``left * x`` where x < 0; ``left_off`` bounds the rounding of ``left <= 1``."""
-        x, sign = self._doubled(x, *_ends(x))
-        lo, hi = _ends(x)
+        x, sign = self._doubled(x)
+        lo, hi = np.where(sign > 0, np.maximum(x.lo, 0.0), x.lo), np.where(sign < 0, np.minimum(x.hi, 0.0), x.hi)
         over, under = (sign > 0) | ((sign == 0) & (lo >= 0)), (sign < 0) | ((sign == 0) & (hi <= 0))
-        open_ = ~(over | under)
+        open_, off = ~(over | under), np.where(over, 0.0, left_off * np.maximum(np.abs(lo), np.abs(hi)))
+        ends = np.stack([np.where(t > 0, t, left * t) for t in (lo, hi)])
+        low = np.where(open_, np.minimum(ends.min(axis=0), 0.0), ends.min(axis=0))
         # chord s x + t (1 + zeta): for every s between left and 1 the function less s x lies between 0 and the larger end
         s = np.where(open_, np.clip((hi - left * lo) / (hi - lo), left, 1.0), np.where(over, 1.0, left))
         t = np.where(open_, 0.5 * (1 + 8 * U) * np.maximum((1 - s) * hi, (left - s) * lo), 0.0)
@@ -298,14 +327,13 @@ class TaylorReading:
         p[len(p) - own.size + np.arange(own.size), :, own] = t[:, own].T
         self.symbols += own.size
         t[:, own] = 0.0
-        off = np.where(over, 0.0, left_off * np.maximum(np.abs(lo), np.abs(hi)))
-        return _sealed(p, q, np.abs(s) * x.e + t + off + 2 * U * (total(p) + total(q)), x.age)
+        return _sealed(p, q, np.abs(s) * x.e + t + off + 2 * U * (total(p) + total(q)), _outward(low - off, ends.max(axis=0) + off), x.age)
 
-    def _doubled(self, x: Model, lo: Floats, hi: Floats) -> tuple[Model, Floats]:
+    def _doubled(self, x: Model) -> tuple[Model, Floats]:
         """Double rows at undecided entries, one entry after the other; the sign (R, m) says which phase a row has taken there, 0 none."""
-        sign = np.zeros_like(lo)
-        undecided = (lo < 0) & (hi > 0) & np.isfinite(hi - lo)
-        if self.most == 1 or len(lo) != len(self.rows):
+        sign = np.zeros_like(x.lo)
+        undecided = (x.lo < 0) & (x.hi > 0) & np.isfinite(total(x.p) + x.e)
+        if self.most == 1 or len(sign) != len(self.rows):
             return x, sign
         for j in np.flatnonzero(undecided.any(axis=0)).tolist():
             at = np.flatnonzero(undecided[:, j] & (2 * np.bincount(self.rows)[self.rows] <= self.most))
@@ -314,14 +342,8 @@ class TaylorReading:
                 self.copies.append(copy)
                 self.rows, x, undecided, sign = self.rows[copy], self.fresh(x), undecided[copy], sign[copy]
                 sign[at, j], sign[old:, j] = 1.0, -1.0
-                self.phases.append((Model(x.p[:, :, [j]], x.q[:, :, [j]] if len(x.q) else x.q, x.e[:, [j]], x.age), sign[:, j].copy()))
+                self.phases.append((x.part(lambda a, j=j: a[..., [j]], x.age), sign[:, j].copy()))  # type: ignore[misc]
         return x, sign
-
-
-def _ends(x: Model) -> tuple[Floats, Floats]:
-    """Bounds (R, m) of the entries over the box."""
-    wide = (total(x.p[1:]) + total(x.q) + x.e) * (1 + 8 * U) + 4 * U * np.abs(x.p[0])
-    return x.p[0] - wide, x.p[0] + wide
 
 
 def taylor_models(graph: Graph, lo: Floats, hi: Floats, splits: int = 0) -> tuple[TaylorReading, Model]:

@@ -6,9 +6,11 @@ evidence.  Everything else is ``Unknown``.
 
 from __future__ import annotations
 
+import os
 import time
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,13 +22,15 @@ from verifiers.load.simplify import simplified
 from verifiers.smt.branch_and_bound import process_pool
 from verifiers.smt.decider import Decision, Evidence, Sat, Unknown, Unsat, Witness, replay
 from verifiers.smt.query import Query
-from verifiers.smt.refutation import Task, doublings_for, search
+from verifiers.smt.refutation import search, task_for
 from verifiers.smt.witness_search import Violation, around, candidates, rounded, violation_of
 
 REPLAYS = 24
 """Most candidates replayed in one go where one witness is asked for."""
 IDLE = 4
 """Rounds without a new witness after which no more are looked for."""
+LONG = 512
+"""Bytes of a tree that is replayed in parts, where there are processes for them."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,10 @@ class Native:
             return self._decide(query, time.monotonic() + budget, witnesses)
         except MemoryError:
             return Unknown("memory", "the search ran out of memory; ask a smaller question")
+        except BrokenExecutor:
+            return Unknown("crash", "a process of the search ended; it may have run out of memory")
+        except OverflowError:
+            return Unknown("unsupported", "a number of the query exceeds float64")
         except Refusal as refusal:
             return Unknown("unsupported", f"{refusal.at}: {refusal.message}")
 
@@ -77,21 +85,29 @@ class Native:
         found = _replayed(query, candidates(violation, lo, hi, seed=self.seed), violation, 1)
         if found:
             return Sat(self._more(query, violation, found, lo, hi, deadline, count))
-        task = Task(graph, query.formula, doublings_for(graph), deadline, hi - lo, violation)
+        task = task_for(graph, query.formula, deadline, hi - lo, violation)
+        workers = self.workers or min(os.cpu_count() or 1, 16)
         with ExitStack() as stack:
+            pool: list[Executor | None] = []
+
+            def executor() -> Executor | None:
+                if not pool:
+                    pool.append(stack.enter_context(process_pool(workers)))
+                return pool[0]
+
             for attempt in range(1, 4):
-                growth, tree = search(task, lo, hi, lambda: stack.enter_context(process_pool(self.workers)))
+                growth, tree = search(task, lo, hi, executor)
                 if tree is not None:
-                    return _checked(query, tree, growth.boxes)
+                    return _checked(query, tree, growth.boxes, pool[0] if pool else None, workers)
                 if growth.why not in ("candidate", "depth"):
-                    return Unknown("timeout", f"time is up with {growth.lo.shape[0]} boxes of a part open after {growth.boxes} boxes")
+                    return Unknown("timeout", f"time is up after {growth.boxes} boxes of the last part, {growth.lo.shape[0]} of it still open")
                 near = candidates(violation, lo, hi, starts=growth.candidates, seed=self.seed + attempt)
                 found = _replayed(query, np.concatenate([growth.candidates, near]), violation, 1)
                 if found:
                     return Sat(self._more(query, violation, found, lo, hi, deadline, count))
                 if growth.why == "depth":
                     break
-                task = Task(graph, query.formula, task.doublings, deadline, hi - lo, _never)
+                task = replace(task, violation=_never)
         at = ", ".join(f"{v:.6g}" for v in growth.candidates[0]) if growth.candidates.size else "?"
         return Unknown("unknown", f"neither a proof nor a witness near ({at}); the formula may hold there by less than float64 can tell")
 
@@ -143,11 +159,16 @@ def _spread(x: Floats, most: int) -> Floats:
     return x[order]
 
 
-def _checked(query: Query, tree: bytes, boxes: int) -> Decision:
-    """The kernel's word on a tree."""
+def _checked(query: Query, tree: bytes, boxes: int, executor: Executor | None, workers: int) -> Decision:
+    """The kernel's word on a tree; a long one is replayed in parts, and all of them have to be accepted."""
     began = time.monotonic()
+    parts = [(i, workers) for i in range(workers)] if executor is not None and len(tree) > LONG else [(0, 1)]
     try:
-        leaves = refute(query.graph, query.lo, query.hi, query.formula, tree)
+        if executor is None or len(parts) == 1:
+            leaves = refute(query.graph, query.lo, query.hi, query.formula, tree)
+        else:
+            calls = [executor.submit(refute, query.graph, query.lo, query.hi, query.formula, tree, part) for part in parts]
+            (leaves,) = {call.result() for call in calls}
     except Refusal as refusal:
         return Unknown("unknown", f"the kernel does not accept the refutation that was found: {refusal.message}")
     text = f"the kernel replayed a tree of {leaves} leaves in {time.monotonic() - began:.2f} s; {boxes} boxes were searched"

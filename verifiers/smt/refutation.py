@@ -18,10 +18,13 @@ from verifiers.kernel.graph import Floats, Graph
 from verifiers.kernel.query import BATCH, Formula, Judgement, Refuter, halved
 from verifiers.kernel.taylor import MAX_ORDER_2
 from verifiers.kernel.tree import LEAF
+from verifiers.smt.query import atoms
 
 MARGIN = 1e-9
 SMALLEST = 2.0**-45
-GROUPS, FEWEST, OPEN_AT_MOST = 48, 192, 400_000
+GROUPS, FEWEST, OPEN_AT_MOST = 8, 256, 400_000
+MOST_NUMBERS = 3e7
+"""Coefficients of all nodes and rows of one batch."""
 
 
 @dataclass(eq=False)
@@ -44,6 +47,7 @@ class Task:
     graph: Graph
     formula: Formula
     doublings: int
+    batch: int
     deadline: float
     widths: Floats
     violation: Callable[[Floats], Floats]
@@ -56,11 +60,11 @@ def grow(task: Task, lo: Floats, hi: Floats, most: float = math.inf) -> Growth:
         if out.lo.shape[0] > most:
             return out
         low, high, level = [], [], []
-        for k in range(0, out.lo.shape[0], BATCH):
+        for k in range(0, out.lo.shape[0], task.batch):
             if time.monotonic() > task.deadline:
                 out.why = "timeout"
                 return out
-            lo, hi, bytes_ = _decide(refuter, task, out.lo[k:k + BATCH], out.hi[k:k + BATCH])
+            lo, hi, bytes_ = _decide(refuter, task, out.lo[k:k + task.batch], out.hi[k:k + task.batch])
             children = halved(lo, hi, bytes_)
             low.append(children[0])
             high.append(children[1])
@@ -112,7 +116,7 @@ def _scores(found: Judgement) -> Floats:
         part = 0.5 * np.abs(excess.q[k])
         spread[i] += part
         spread[j] += part
-    spread = np.where(~(found.low > 0) & ~found.false[:, None], spread, 0.0).max(axis=2, initial=0.0)
+    spread = np.where(found.failed & ~found.false[:, None], spread, 0.0).max(axis=2, initial=0.0)
     scores = np.zeros(reading.centre.shape)
     np.maximum.at(scores, reading.rows, spread.T)
     return scores
@@ -135,29 +139,40 @@ def search(task: Task, lo: Floats, hi: Floats, pool: Callable[[], Executor | Non
     if first.why:
         return first, None
     executor = pool()
-    size = max(4, -(-first.lo.shape[0] // GROUPS))
+    size = -(-first.lo.shape[0] // (GROUPS if executor is not None else 1))  # small groups make small batches, which cost more a box
     groups = [(first.lo[k:k + size], first.hi[k:k + size]) for k in range(0, first.lo.shape[0], size)]
-    done: dict[int, Growth] = {}
     if executor is None:
-        for k, (low, high) in enumerate(groups):
-            done[k] = grow(task, low, high, most=OPEN_AT_MOST)
-            if not done[k].finished:
-                return done[k], None
+        done = {k: grow(task, low, high, OPEN_AT_MOST) for k, (low, high) in enumerate(groups)}
     else:
-        waiting: dict[Future[Growth], int] = {executor.submit(grow, task, low, high, OPEN_AT_MOST): k for k, (low, high) in enumerate(groups)}
-        while waiting:
-            ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in ended:
-                k = waiting.pop(future)
-                done[k] = future.result()
-                if not done[k].finished:
-                    for other in waiting:
-                        other.cancel()
-                    return done[k], None
+        done = _grown(executor, task, groups)
+    for growth in done.values():
+        if not growth.finished:
+            return growth, None
     first.boxes += sum(g.boxes for g in done.values())
     return first, joined(first, [done[k] for k in range(len(groups))])
 
 
-def doublings_for(graph: Graph) -> int:
-    """How often a box is doubled: never without kinks, more often where there are too many inputs to halve."""
-    return 0 if graph.is_smooth else 3 if graph.input_sizes[0] <= MAX_ORDER_2 else 6
+def _grown(executor: Executor, task: Task, groups: list[tuple[Floats, Floats]]) -> dict[int, Growth]:
+    """The growths of all groups, or of those that ended before one failed; that one is the last."""
+    waiting: dict[Future[Growth], int] = {executor.submit(grow, task, low, high, OPEN_AT_MOST): k for k, (low, high) in enumerate(groups)}
+    done: dict[int, Growth] = {}
+    while waiting:
+        ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
+        for future in ended:
+            k = waiting.pop(future)
+            done[k] = future.result()
+            if not done[k].finished:
+                for other in waiting:
+                    other.cancel()
+                return done
+    return done
+
+
+def task_for(graph: Graph, formula: Formula, deadline: float, widths: Floats, violation: Callable[[Floats], Floats]) -> Task:
+    """Doublings: none without kinks, more where there are too many inputs to halve.  Boxes at a time: so that a batch stays below about a second."""
+    n = graph.input_sizes[0]
+    doublings = 0 if graph.is_smooth else 3 if n <= MAX_ORDER_2 else 6
+    terms = 1 + n + (n * (n + 1) // 2 if n <= MAX_ORDER_2 else 0)
+    entries = sum(node.size for node in graph.nodes) + 8 * n * sum(1 for _ in atoms(formula))
+    batch = min(BATCH, max(8, int(MOST_NUMBERS / (terms * entries * 2**doublings))))
+    return Task(graph, formula, doublings, batch, deadline, widths, violation)

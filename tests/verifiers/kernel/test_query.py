@@ -1,0 +1,191 @@
+"""The kernel's refutations: what a tree has to show, and one fault at a time."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from verifiers.kernel.codes import Refusal
+from verifiers.kernel.graph import Affine, Builder, Graph, affine_from_rational
+from verifiers.kernel.query import And, Atom, Formula, Or, Refuter, refute
+from verifiers.kernel.tree import LEAF
+
+F = Fraction
+BOX = (F(-1),) * 2, (F(1),) * 2
+
+
+def at_most(k: int, bound: Fraction | int, strict: bool = False) -> Atom:
+    return Atom(((k, F(1)),), F(bound), strict)
+
+
+def at_least(k: int, bound: Fraction | int, strict: bool = False) -> Atom:
+    return Atom(((k, F(-1)),), -F(bound), strict)
+
+
+def disc() -> Graph:
+    """|x|^2 and x1 + x2."""
+    b = Builder()
+    x = b.input(2)
+    square = b.affine(b.unary("pow", x, 2), affine_from_rational([[F(1), F(1)]], [F(0)]))
+    return b.build([b.concat([square, b.affine(x, affine_from_rational([[F(1), F(1)]], [F(0)]))])])
+
+
+def bump() -> Graph:
+    """relu(x1) + relu(-x1) - x2, that is |x1| - x2."""
+    b = Builder()
+    x = b.input(2)
+    parts = b.unary("relu", b.affine(x, Affine(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.zeros(2))))
+    return b.build([b.affine(b.concat([parts, x]), Affine(np.array([[1.0, 1.0, 0.0, -1.0]]), np.zeros(1)))])
+
+
+FAR = And((at_most(0, 1), at_least(1, F(3, 2))))  # |x|^2 <= 1 gives x1 + x2 <= 1.415
+NEAR = And((at_most(0, 1), at_least(1, F(7, 5))))  # holds at (0.7, 0.7) and about
+
+
+def code(graph: Graph, formula: Formula, tree: bytes, box=BOX) -> str:
+    with pytest.raises(Refusal) as caught:
+        refute(graph, *box, formula, tree)
+    return caught.value.code.name
+
+
+def test_a_disc_and_a_half_plane_beyond_it_are_refuted_at_the_root():
+    assert refute(disc(), *BOX, FAR, bytes([LEAF])) == 1
+
+
+def test_a_split_tree_is_read_level_by_level():
+    assert refute(disc(), *BOX, FAR, bytes([0, LEAF, 1, LEAF, LEAF])) == 3
+
+
+@pytest.mark.threat("T11")
+@pytest.mark.parametrize("tree", [bytes([LEAF]), bytes([0, LEAF, LEAF]), bytes([0, 1, 1] + [LEAF] * 4)])
+def test_what_holds_somewhere_is_never_refuted(tree):
+    assert code(disc(), NEAR, tree) == "NOT_PROVED"
+
+
+@pytest.mark.threat("T12", "T15")
+@pytest.mark.parametrize(("tree", "expected"), [
+    (b"", "TREE_INCOMPLETE"), (bytes([0, LEAF]), "TREE_INCOMPLETE"), (bytes([0]), "TREE_INCOMPLETE"),
+    (bytes([LEAF, LEAF]), "TREE_TRAILING"), (bytes([0, LEAF, LEAF, 0]), "TREE_TRAILING"),
+    (bytes([2]), "MALFORMED_CERTIFICATE"), (bytes([127]), "MALFORMED_CERTIFICATE"), (bytes([LEAF + 7]), "MALFORMED_CERTIFICATE"),
+    (bytes([255]), "MALFORMED_CERTIFICATE")])
+def test_a_tree_that_is_none_is_refused(tree, expected):
+    assert code(disc(), FAR, tree) == expected
+
+
+@pytest.mark.threat("T12")
+def test_a_leaf_in_place_of_a_subtree_that_is_needed_is_refused():
+    formula = at_most(0, F(-1, 100))
+    deep = bytes([LEAF + 1])
+    assert refute(bump(), (F(-1), F(-1)), (F(1), F(0)), formula, deep) == 1
+    assert code(bump(), formula, deep, ((F(-1), F(-1)), (F(1), F(1)))) == "NOT_PROVED"  # (0, 1) has the value -1
+
+
+def test_an_undecided_kink_needs_its_phases():
+    """|x1| - x2 >= 0 for x2 <= 0: the chord loses what the two phases keep."""
+    formula, box = at_most(0, F(-1, 100)), ((F(-1), F(-1)), (F(1), F(0)))
+    assert refute(bump(), *box, formula, bytes([LEAF + 1])) == 1
+    b = Builder()
+    x = b.input(1)
+    wave = b.build([b.binary("sub", b.unary("abs", x), b.unary("abs", b.affine(x, Affine(np.array([[0.5]]), np.zeros(1)))))])  # |x| / 2
+    assert code(wave, at_most(0, F(-1, 100)), bytes([LEAF]), ((F(-1),), (F(1),))) == "NOT_PROVED"
+    assert refute(wave, (F(-1),), (F(1),), at_most(0, F(-1, 100)), bytes([LEAF + 2])) == 1
+
+
+@pytest.mark.threat("T08")
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_minimum_that_is_touched_is_not_refuted(strict):
+    """|x|^2 <= 0 holds at 0; |x|^2 < 0 holds nowhere, but not by a margin that floats can show."""
+    assert code(disc(), at_most(0, 0, strict), bytes([LEAF])) == "NOT_PROVED"
+
+
+def test_strict_and_not_strict_differ_by_a_point():
+    b = Builder()
+    g = b.build([b.input(1)])
+    box = (F(0),), (F(1),)
+    assert code(g, at_most(0, 0), bytes([LEAF]), box) == "NOT_PROVED"
+    assert refute(g, *box, at_most(0, F(-1, 2**40)), bytes([LEAF])) == 1
+
+
+def test_boolean_structure():
+    never, sometimes = at_most(0, -1), at_most(0, F(1, 2))
+    assert refute(disc(), *BOX, Or((never, FAR)), bytes([LEAF])) == 1
+    assert refute(disc(), *BOX, And((sometimes, never)), bytes([LEAF])) == 1
+    assert code(disc(), Or((never, sometimes)), bytes([LEAF])) == "NOT_PROVED"
+    assert refute(disc(), *BOX, Or(()), bytes([LEAF])) == 1
+    assert code(disc(), And(()), bytes([LEAF])) == "NOT_PROVED"
+
+
+def test_an_atom_of_one_branch_is_not_assumed_in_the_other():
+    """x1 + x2 >= 3/2 is impossible only where |x|^2 <= 1, and that is asked in one branch alone."""
+    formula = Or((And((at_most(0, 1), at_least(1, F(3, 2)))), at_least(1, F(3, 2))))
+    assert code(disc(), formula, bytes([LEAF])) == "NOT_PROVED"
+    assert refute(disc(), *BOX, And((at_most(0, 1), Or((at_least(1, F(3, 2)), at_most(1, -2))))), bytes([LEAF])) == 1
+
+
+@pytest.mark.threat("T08")
+def test_undefined_and_infinite_values_refute_nothing():
+    b = Builder()
+    g = b.build([b.unary("log", b.input(1))])
+    for box in (((F(-1),), (F(1),)), ((F(-2),), (F(-1),))):
+        assert code(g, at_least(0, 100), bytes([LEAF]), box) == "NOT_PROVED"
+    assert code(disc(), FAR, bytes([LEAF]), ((-F(10) ** 400,) * 2, BOX[1])) == "TOO_LARGE"
+
+
+@pytest.mark.threat("T05")
+def test_an_empty_box_has_no_state_and_shapes_must_fit():
+    assert refute(disc(), (F(1), F(0)), (F(0), F(1)), NEAR, b"") == 0
+    assert code(disc(), at_most(2, 0), bytes([LEAF])) == "BAD_SHAPE"
+    assert code(disc(), at_most(-1, 0), bytes([LEAF])) == "BAD_SHAPE"
+    assert code(disc(), FAR, bytes([LEAF]), ((F(0),), (F(1),))) == "BAD_SHAPE"
+
+
+@pytest.mark.threat("T09")
+def test_corners_that_are_no_floats_are_inside():
+    third = F(1, 3)
+    b = Builder()
+    g = b.build([b.input(1)])
+    assert code(g, at_least(0, third), bytes([LEAF]), ((F(0),), (third,))) == "NOT_PROVED"
+
+
+def test_contraction_keeps_every_state_that_satisfies_the_needed_atoms():
+    rng = np.random.default_rng(5)
+    refuter = Refuter(disc(), And((at_most(0, 1), at_least(1, F(1, 2)))))
+    centre, radius = rng.uniform(-1.5, 1.5, (400, 2)), rng.uniform(0, 1, (400, 2))
+    lo, hi = centre - radius, centre + radius
+    low, high, empty = refuter.contract(lo, hi)
+    shrunk = 0
+    for k in range(400):
+        x = rng.uniform(lo[k], hi[k], (200, 2))
+        good = x[((x**2).sum(axis=1) <= 1) & (x.sum(axis=1) >= 0.5)]
+        assert not (empty[k] and len(good))
+        assert empty[k] or ((good >= low[k]) & (good <= high[k])).all()
+        shrunk += bool((high[k] - low[k] < 0.9 * (hi[k] - lo[k])).any())
+    assert shrunk > 50 and empty.any()
+
+
+def test_unknown_constants_are_all_their_values():
+    b = Builder()
+    x = b.input(1)
+    g = b.build([b.binary("add", x, b.const([(F(-1), F(1))]))])
+    box = (F(0),), (F(1),)
+    assert refute(g, *box, at_least(0, F(21, 10)), bytes([LEAF])) == 1
+    assert code(g, at_least(0, F(19, 10)), bytes([LEAF]), box) == "NOT_PROVED"
+
+
+@pytest.mark.threat("T12")
+def test_parts_share_the_leaves_and_one_part_alone_shows_nothing(monkeypatch):
+    """With batches of one box each leaf is checked in just one of the parts, so a wrong leaf is refused by one of them."""
+    monkeypatch.setattr("verifiers.kernel.query.BATCH", 1)
+    tree, free = bytes([0, 1, 1] + [LEAF] * 4), Or((NEAR,))  # no atom is needed, so nothing is contracted; the quarter of (0.7, 0.7) is no leaf
+    refused = 0
+    for i in range(2):
+        try:
+            refute(disc(), *BOX, free, tree, (i, 2))
+        except Refusal:
+            refused += 1
+    assert refused == 1
+    for part in ((0, 0), (2, 2), (-1, 2)):
+        with pytest.raises(Refusal, match="BAD_SHAPE"):
+            refute(disc(), *BOX, FAR, bytes([LEAF]), part)

@@ -1,0 +1,170 @@
+"""Taylor models: their polynomials follow the graph point by point, phases cover, and minima are below every value."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from random_graphs import EVERY, RANDOM, boxes, corner_heavy, graphs, number, oracle
+
+from verifiers.kernel.graph import Affine, Builder, Graph
+from verifiers.kernel.minimum import hessian, least, least_by_tangent, least_under
+from verifiers.kernel.taylor import MAX_SYMBOLS, Model, TaylorReading, taylor_models
+
+F = Fraction
+
+
+def polynomial(reading: TaylorReading, model: Model, row: int, k: int, xi: list[Any]) -> tuple[Any, Any]:
+    """Value of entry k at xi in 60 digits without its symbols, and how far the truth may be off."""
+    n = reading.n
+    value = number(float(model.p[0, row, k])) + sum(number(float(model.p[1 + i, row, k])) * xi[i] for i in range(n))
+    for at, (i, j) in enumerate(zip(reading.first.tolist(), reading.second.tolist(), strict=True)):
+        value += number(float(model.q[at, row, k])) * xi[i] * xi[j]
+    return value, sum((abs(number(float(v))) for v in model.p[1 + n:, row, k]), number(float(model.e[row, k])))
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("doublings", [0, 2])
+@RANDOM
+@given(data=st.data(), seed=st.integers(0, 10**6))
+def test_the_polynomial_follows_the_graph(doublings: int, data: st.DataObject, seed: int) -> None:
+    """At every point some row of the box encloses all entries, and that row's inequalities hold there."""
+    graph = data.draw(graphs(EVERY))
+    lo, hi, rng = boxes(seed, graph.input_sizes[0])
+    reading, model = taylor_models(graph, lo, hi, doublings)
+    cp, cq, ce = reading.constraints()
+    given_ = Model(cp, cq, ce, -ce, ce, 0)
+    assert np.isfinite(model.e).all()
+    for k in range(len(lo)):
+        x = np.clip(corner_heavy(rng, lo[k], hi[k]), lo[k], hi[k])
+        xi = [(number(v) - number(c)) / number(r) for v, c, r in zip(x.tolist(), reading.centre[k].tolist(), reading.radius[k].tolist(), strict=True)]
+        y = oracle(graph, list(map(number, x.tolist())))
+
+        def follows(row: int, xi: list[Any] = xi, y: list[Any] = y) -> bool:
+            pairs = [(polynomial(reading, model, row, j, xi), v) for j, v in enumerate(y)]
+            held = [polynomial(reading, given_, row, j, xi) for j in range(given_.e.shape[1])]
+            return all(abs(p - v) <= off for (p, off), v in pairs) and all(p <= off for p, off in held)
+
+        assert any(follows(row) for row in np.flatnonzero(reading.rows == k).tolist())
+
+
+def kinked(left: Fraction | None = None) -> Graph:
+    b = Builder()
+    x = b.input(1)
+    return b.build([b.unary("leaky_relu", x, left) if left is not None else b.unary("relu", x)])
+
+
+def test_phases_are_straight_and_their_inequalities_tell_them_apart() -> None:
+    reading, model = taylor_models(kinked(), np.array([[-1.0]]), np.array([[3.0]]), 1)
+    assert reading.rows.tolist() == [0, 0] and (model.e < 1e-14).all()
+    np.testing.assert_allclose(model.p[:2, :, 0].T, [[1.0, 2.0], [0.0, 0.0]])
+    np.testing.assert_allclose(reading.constraints()[0][:2, :, 0].T, [[-1.0, -2.0], [1.0, 2.0]])
+
+
+def test_a_relaxed_kink_carries_its_own_symbol_until_there_are_too_many() -> None:
+    reading, model = taylor_models(kinked(), np.array([[-1.0]]), np.array([[1.0]]))
+    assert model.p[:, 0, 0].tolist() == pytest.approx([0.25, 0.5, 0.25]) and model.e[0, 0] < 1e-14
+    b, wide = Builder(), MAX_SYMBOLS + 5
+    x = b.input(1)
+    g = b.build([b.unary("relu", b.affine(x, Affine(np.ones((wide, 1)), np.linspace(-0.5, 0.5, wide))))])
+    reading, model = taylor_models(g, np.array([[-1.0]]), np.array([[1.0]]))
+    assert reading.symbols == MAX_SYMBOLS
+    assert (model.e[0, :MAX_SYMBOLS] < 1e-14).all() and (model.e[0, MAX_SYMBOLS:] > 0.1).all()
+
+
+def test_symbols_cancel_where_the_same_kink_is_subtracted() -> None:
+    b = Builder()
+    y = b.unary("relu", b.input(1))
+    g = b.build([b.binary("sub", y, b.affine(y, Affine(np.eye(1), np.array([1.0]))))])
+    reading, model = taylor_models(g, np.array([[-1.0]]), np.array([[1.0]]))
+    assert least(reading, model)[0, 0] == pytest.approx(-1.0)
+
+
+def test_two_unknown_constants_do_not_cancel() -> None:
+    b = Builder()
+    x = b.input(1)
+    c, d = (b.const([(F(-1), F(1))]) for _ in range(2))
+    g = b.build([b.binary("add", x, b.binary("sub", c, d))])
+    reading, model = taylor_models(g, np.array([[0.0]]), np.array([[0.0]]))
+    assert least(reading, model)[0, 0] <= -2.0
+
+
+@pytest.mark.threat("T08")
+@pytest.mark.parametrize("op", ["log", "sqrt"])
+def test_undefined_values_say_nothing(op: str) -> None:
+    b = Builder()
+    g = b.build([b.unary(op, b.input(1))])
+    reading, model = taylor_models(g, np.array([[-1.0]]), np.array([[1.0]]))
+    assert not least(reading, model)[0, 0] > -1e300
+    with np.errstate(all="ignore"):
+        assert not least_by_tangent(reading, model.p[:, :, 0], model.q[:, :, 0], model.e[:, 0])[0] > -1e300
+
+
+def quadratic(rng: np.random.Generator, n: int, rows: int) -> tuple[TaylorReading, np.ndarray, np.ndarray, np.ndarray]:
+    reading = TaylorReading(-np.ones((rows, n)), np.ones((rows, n)))
+    return reading, rng.normal(size=(1 + n, rows)), rng.normal(size=(len(reading.first), rows)), rng.uniform(0, 0.1, rows)
+
+
+def values(reading: TaylorReading, p: np.ndarray, q: np.ndarray, xi: np.ndarray) -> np.ndarray:
+    return p[0] + xi @ p[1:] + (xi[:, reading.first] * xi[:, reading.second]) @ q
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_minima_are_below_every_value(n: int) -> None:
+    rng = np.random.default_rng(n)
+    reading, p, q, e = quadratic(rng, n, 200)
+    xi = np.concatenate([rng.uniform(-1, 1, (3000, n)), rng.choice([-1.0, 0.0, 1.0], (500, n))])
+    truth = values(reading, p, q, xi).min(axis=0) - e
+    nothing = np.full((200, 1), np.inf)
+    model = Model(p[:, :, None], q[:, :, None], e[:, None], -nothing, nothing, 0)
+    tangent = least_by_tangent(reading, p, q, e)
+    assert (least(reading, model)[:, 0] <= truth).all() and (tangent <= truth).all()
+    convex = np.linalg.eigvalsh(hessian(reading, q))[:, 0] > 0.5
+    if n < 4:
+        assert convex.any() and (truth - tangent)[convex].max() < 0.1
+
+
+def test_minima_under_constraints_are_below_every_value_that_satisfies_them() -> None:
+    rng = np.random.default_rng(7)
+    reading, p, q, e = quadratic(rng, 3, 100)
+    _, cp, cq, ce = quadratic(rng, 3, 200)
+    cp, cq, ce = cp.reshape(4, 100, 2), cq.reshape(6, 100, 2), ce.reshape(100, 2)
+    xi = rng.uniform(-1, 1, (4000, 3))
+    held = np.all([values(reading, cp[:, :, k], cq[:, :, k], xi) <= ce[:, k] for k in (0, 1)], axis=0)  # the truth may be lower by the error
+    found = least_under(reading, p, q, e, cp, cq, ce)
+    truth = np.where(held, values(reading, p, q, xi), np.inf).min(axis=0)
+    assert (found <= truth - e).all()
+    assert (found > least_by_tangent(reading, p, q, e) + 1e-3).mean() > 0.2
+
+
+@pytest.mark.threat("T24")
+@pytest.mark.parametrize("fault", ["identity", "zeros", "nan", "huge", "positive"])
+def test_no_eigenvalue_routine_is_believed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    reading, p, q, e = quadratic(rng, 3, 100)
+    xi = np.concatenate([rng.uniform(-1, 1, (2000, 3)), rng.choice([-1.0, 1.0], (200, 3))])
+
+    def wrong(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        eye = np.broadcast_to(np.eye(3), h.shape).copy()
+        return {"identity": (np.ones(h.shape[:2]), eye), "zeros": (np.zeros(h.shape[:2]), 0 * eye), "nan": (np.full(h.shape[:2], np.nan), eye),
+                "huge": (np.ones(h.shape[:2]), 1e200 * eye), "positive": (np.abs(np.linalg.eigvalsh(h)), eye)}[fault]
+
+    monkeypatch.setattr(np.linalg, "eigh", wrong)
+    with np.errstate(all="ignore"):
+        found = least_by_tangent(reading, p, q, e)
+    assert not (found > values(reading, p, q, xi).min(axis=0) - e).any()
+
+
+def test_a_row_may_be_doubled_more_often_than_its_box() -> None:
+    """Only undecided rows are doubled, so one row may take four phases in a box of five rows."""
+    b = Builder()
+    x = b.input(1)
+    for shift in (0.9, 0.5, 0.5, 0.5):
+        x = b.affine(b.unary("relu", x), Affine(np.array([[1.0]]), np.array([-shift])))
+    reading, _ = taylor_models(b.build([x]), np.array([[-1.0]]), np.array([[4.0]]), 3)
+    p, q, e = reading.constraints()
+    assert len(reading.rows) == 5 and p.shape[2] == q.shape[2] == e.shape[1] == 4
