@@ -243,8 +243,9 @@ def refute(graph: Graph, lo: Sequence[Fraction], hi: Sequence[Fraction], formula
     parent was contracted, which is done for many boxes at once.
     """
     n, m = len(lo), graph.output_size()
-    need(0 <= part[0] < part[1] and graph.input_sizes == (n,) and len(hi) == n and all(0 <= k < m for a in _atoms(formula) for k, _ in a.coefficients), Code.BAD_SHAPE, "query",
-         "box, graph and formula do not fit")
+    named = all(0 <= k < m for atom in _atoms(formula) for k, _ in atom.coefficients)
+    need(graph.input_sizes == (n,) and len(hi) == n and named and 0 <= part[0] < part[1], Code.BAD_SHAPE, "query",
+         "box, graph, formula and part do not fit")
     if not all(a <= b for a, b in zip(lo, hi, strict=True)):
         return 0
     refuter, at, leaves = Refuter(graph, formula), 0, 0

@@ -141,10 +141,7 @@ def search(task: Task, lo: Floats, hi: Floats, pool: Callable[[], Executor | Non
     executor = pool()
     size = -(-first.lo.shape[0] // (GROUPS if executor is not None else 1))  # small groups make small batches, which cost more a box
     groups = [(first.lo[k:k + size], first.hi[k:k + size]) for k in range(0, first.lo.shape[0], size)]
-    if executor is None:
-        done = {k: grow(task, low, high, OPEN_AT_MOST) for k, (low, high) in enumerate(groups)}
-    else:
-        done = _grown(executor, task, groups)
+    done = _grown(executor, task, groups) if executor is not None else {0: grow(task, *groups[0], OPEN_AT_MOST)}
     for growth in done.values():
         if not growth.finished:
             return growth, None
