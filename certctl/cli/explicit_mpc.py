@@ -83,8 +83,16 @@ def _prove(source: Path, bundle: Path, asks: bool, search: Search, force: bool) 
     settings = solve.Settings(search=solve.Search[search.value] if search in (Search.geometric, Search.combinatorial) else None)
     if asks:
         return prove.certify_requirement(source, bundle, settings=settings, force=force)
+    if source.suffix == ".toml":
+        from verifiers.explicit_mpc.condense import condense
+        from verifiers.explicit_mpc.model_file import read_model
+
+        model = read_model(source)
+        if model.terminal is None:
+            say("the model has no terminal set: the law is proved to be the minimiser, and nothing says that a loop with it stays feasible")
+        return prove.certify(condense(model), bundle, outputs=model.B.shape[1], settings=settings, force=force)
     if source.suffix != ".npz" or not zipfile.is_zipfile(source):
-        raise BadProblem(f"{source.name} is neither a NumPy archive (.npz) nor a requirement (requirement.toml, NAME.requirement.toml)")
+        raise BadProblem(f"{source.name} is no NumPy archive (.npz), no model (.toml) and no requirement (NAME.requirement.toml)")
     problem = read_npz(source)
     if search is Search.both:
         one, other, apart = solve.cross_check(problem, settings)

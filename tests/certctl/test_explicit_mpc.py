@@ -108,6 +108,26 @@ def test_problems_without_a_law_leave_no_bundle(problem, capsys, change, says):
     assert not problem.with_suffix(".cert").exists()
 
 
+def test_model_becomes_the_law_of_its_first_move(tmp_path, capsys):
+    model = tmp_path / "loop.toml"
+    model.write_text("""
+A = [["1", "1"], ["0", "1"]]
+B = [["1/2"], ["1"]]
+horizon = 2
+weights = { Q = [[1, 0], [0, 1]], R = [["1/10"]] }
+limits = { u = { lo = [-1], hi = [1] } }
+domain = { lo = [-2, -2], hi = [2, 2] }
+""", encoding="utf-8")
+    assert run(["explicit-mpc", str(model), "--output-format", "json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["outside"] == 0 and "no terminal set" in captured.err
+    np.save(tmp_path / "x.npy", np.array([[2.0, 2.0], [0.0, 0.0], [-2.0, -2.0]]))
+    assert run(["evaluate", str(tmp_path / "loop.cert"), str(tmp_path / "x.npy")]) == 0
+    assert [float(line) for line in capsys.readouterr().out.split()] == [-1.0, 0.0, 1.0]
+    model.write_text("A = 3", encoding="utf-8")
+    assert run(["explicit-mpc", str(model), "--force"]) == 2
+
+
 def test_wrong_calls_are_usage_errors(problem, capsys):
     assert run(["explicit-mpc", str(problem.with_name("absent.npz"))]) == 2
     assert run(["explicit-mpc", str(problem)]) == 0

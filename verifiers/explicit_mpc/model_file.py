@@ -1,0 +1,98 @@
+"""MODEL.toml: a linear MPC problem as a person writes it."""
+
+from __future__ import annotations
+
+import tomllib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verifiers.explicit_mpc.condense import Limits, Model
+from verifiers.explicit_mpc.problem import BadProblem, Exact
+from verifiers.explicit_mpc.terminal import dare, invariant_set
+
+_TOP = {"A", "B", "horizon", "blocks", "weights", "limits", "terminal", "tracking", "domain"}
+_INNER = {"weights": {"Q", "R", "P", "S"}, "limits": {"x", "u", "du", "soft"}, "terminal": {"set"}, "tracking": {"C", "E"}, "domain": {"lo", "hi"}}
+
+
+def read_model(path: Path) -> Model:
+    """Read a model; docs/cli.md shows the file.
+
+    Raises
+    ------
+    BadProblem
+        With the key and what is expected there.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=str)
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadProblem(f"{path.name} cannot be read as TOML: {error}") from None
+    _known(table, _TOP, "")
+    parts = {key: _known(table.get(key, {}), keys, f"{key}.") for key, keys in _INNER.items()}
+    weights, limits, tracking = parts["weights"], parts["limits"], parts["tracking"]
+    a, b = _matrix(table, "A"), _matrix(table, "B")
+    if a.shape != (len(a), len(a)) or len(b) != len(a):
+        raise BadProblem(f"A has shape {a.shape} and B {b.shape}; A is square, with as many rows as B")
+    q, r = _matrix(weights, "Q"), _matrix(weights, "R")
+    cost, gain = dare(a, b, q, r)
+    p = cost if weights.get("P", "dare") == "dare" else _matrix(weights, "P")
+    x, u, du = (_limits(limits.get(key), f"limits.{key}") for key in ("x", "u", "du"))
+    wanted, terminal = parts["terminal"].get("set", "none"), None
+    if wanted == "invariant":
+        terminal = invariant_set(a, b, gain, x, u)
+    elif wanted != "none":
+        raise BadProblem(f"terminal.set is {wanted!r}; it is \"none\" or \"invariant\"")
+    soft = None
+    if "soft" in limits:
+        penalties = _known(limits["soft"], {"quadratic", "linear"}, "limits.soft.")
+        soft = _number(penalties.get("quadratic"), "limits.soft.quadratic"), _number(penalties.get("linear", 0), "limits.soft.linear")
+    horizon, blocks = table.get("horizon"), table.get("blocks", [])
+    if type(horizon) is not int or type(blocks) is not list or not all(type(k) is int for k in blocks):
+        raise BadProblem("horizon is a whole number of steps, and blocks a list of such numbers")
+    return Model(a, b, horizon, q, r, p, _vector(parts["domain"], "lo"), _vector(parts["domain"], "hi"),
+                 _matrix(weights, "S") if "S" in weights else None, x, u, du, terminal, tuple(blocks), soft,
+                 _matrix(tracking, "C") if "C" in tracking else None, _matrix(tracking, "E") if "E" in tracking else None)
+
+
+def _known(table: Any, keys: set[str], at: str) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise BadProblem(f"{at.rstrip('.') or 'the file'} is a table of {', '.join(sorted(keys))}")
+    if extra := sorted(set(table) - keys):
+        raise BadProblem(f"{at}{extra[0]} is unknown; known here are {', '.join(sorted(keys))}")
+    return table
+
+
+def _number(value: Any, at: str) -> Fraction:
+    try:
+        if type(value) not in (str, int):
+            raise ValueError
+        return Fraction(value)
+    except (ValueError, ZeroDivisionError):
+        raise BadProblem(f'{at}: a number is expected, written as 3, "0.15" or "3/20"') from None
+
+
+def _matrix(table: dict[str, Any], key: str) -> Exact:
+    rows = table.get(key)
+    if not (isinstance(rows, list) and rows and all(isinstance(row, list) and len(row) == len(rows[0]) > 0 for row in rows)):
+        raise BadProblem(f"{key}: a matrix is expected, a list of rows of equal length")
+    return np.array([[_number(v, key) for v in row] for row in rows], dtype=object)
+
+
+def _vector(table: dict[str, Any], key: str) -> Exact:
+    return _matrix({key: [table.get(key)]}, key)[0]
+
+
+def _limits(table: Any, at: str) -> Limits:
+    if table is None:
+        return (), ()
+    fields = _known(table, {"lo", "hi"}, f"{at}.")
+
+    def ends(key: str) -> tuple[Fraction | None, ...]:
+        items = fields.get(key, [])
+        if not isinstance(items, list):
+            raise BadProblem(f"{at}.{key}: a list of numbers is expected, with \"\" where there is no limit")
+        return tuple(None if v == "" else _number(v, f"{at}.{key}") for v in items)
+
+    return ends("lo"), ends("hi")

@@ -1,0 +1,104 @@
+"""Terminal ingredients: the cost and gain of the unconstrained regulator, and the largest set in which it respects the limits."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from scipy.linalg import LinAlgError, solve_discrete_are
+from scipy.optimize import linprog
+
+from verifiers.explicit_mpc.condense import Limits
+from verifiers.explicit_mpc.problem import BadProblem, Exact
+
+MAX_STEPS = 200
+
+
+def dare(a: Exact, b: Exact, q: Exact, r: Exact) -> tuple[Exact, Exact]:
+    r"""Cost P and gain K of the regulator: :math:`P = A^T P A - A^T P B (R + B^T P B)^{-1} B^T P A + Q`, :math:`u = K x`.
+
+    Parameters
+    ----------
+    a, b, q, r : (n, n), (n, m), (n, n), (m, m) arrays of Fraction
+
+    Returns
+    -------
+    (P, K)
+        Float64 values read as rationals, P symmetric.  Direction: none; nothing is proved about them, and the problem that they enter is exact.
+
+    Raises
+    ------
+    BadProblem
+        When there is no stabilising solution.
+    """
+    floats = [np.asarray(x, dtype=np.float64) for x in (a, b, q, r)]
+    try:
+        p = solve_discrete_are(*floats)
+    except (LinAlgError, ValueError) as error:
+        raise BadProblem(f"the Riccati equation has no stabilising solution: {error}") from None
+    p = (p + p.T) / 2
+    gain = -np.linalg.solve(floats[3] + floats[1].T @ p @ floats[1], floats[1].T @ p @ floats[0])
+    return _exact(p), _exact(gain)
+
+
+def invariant_set(a: Exact, b: Exact, gain: Exact, x: Limits, u: Limits, tolerance: float = 1e-9) -> tuple[Exact, Exact]:
+    r"""Rows :math:`G x \le g` of the largest set in which u = K x keeps the limits for ever, after Gilbert and Tan.
+
+    Parameters
+    ----------
+    a, b, gain : arrays of Fraction
+        The loop is x+ = (A + B K) x.
+    x, u : Limits
+        The origin must be in their interior.
+    tolerance : float
+        A row is redundant when it exceeds its bound by no more than this over the set.
+
+    Returns
+    -------
+    (G, g)
+        Direction: none; float64 linear programs.  Invariance is not proved here, and no claim about a law rests on it.
+
+    Raises
+    ------
+    BadProblem
+        When a limit does not surround the origin, or the set is not determined after 200 steps.
+
+    References
+    ----------
+    .. [1] E. G. Gilbert, K. T. Tan, Linear systems with state and control constraints: the theory and application of maximal output admissible
+       sets, IEEE Trans. Automatic Control 36 (1991).
+    """
+    n = len(a)
+    given = [(sign * row, sign * float(end)) for rows, limits in ((np.eye(n), x), (np.asarray(gain, dtype=np.float64), u))
+             for sign, ends in ((-1.0, limits[0]), (1.0, limits[1])) for row, end in zip(rows, ends, strict=False) if end is not None]
+    if not given or not min(end for _, end in given) > 0:
+        raise BadProblem("an invariant terminal set needs limits with the origin in their interior")
+    first, ends = np.array([row for row, _ in given]), np.array([end for _, end in given])
+    loop = np.asarray(a + b @ gain, dtype=np.float64)
+    rows, bounds, power = first, ends, loop
+    for _ in range(MAX_STEPS):
+        more = first @ power
+        new = [k for k in range(len(more)) if _exceeds(more[k], ends[k], rows, bounds, tolerance)]
+        if not new:
+            kept = _irredundant(rows, bounds, tolerance)
+            return _exact(rows[kept]), _exact(bounds[kept])
+        rows, bounds, power = np.vstack([rows, more[new]]), np.append(bounds, ends[new]), power @ loop
+    raise BadProblem(f"the invariant set is not determined after {MAX_STEPS} steps; tighten the limits or change the weights")
+
+
+def _exceeds(row: np.ndarray, bound: float, rows: np.ndarray, bounds: np.ndarray, tolerance: float) -> bool:
+    found = linprog(-row, A_ub=rows, b_ub=bounds, bounds=(None, None), method="highs")
+    return not (found.status == 0 and -found.fun <= bound + tolerance)
+
+
+def _irredundant(rows: np.ndarray, bounds: np.ndarray, tolerance: float) -> list[int]:
+    kept = list(range(len(rows)))
+    for k in range(len(rows)):
+        others = [i for i in kept if i != k]
+        if others and not _exceeds(rows[k], bounds[k], rows[others], bounds[others], tolerance):
+            kept = others
+    return kept
+
+
+def _exact(values: np.ndarray) -> Exact:
+    return np.array([Fraction(v) for v in values.ravel().tolist()], dtype=object).reshape(values.shape)
