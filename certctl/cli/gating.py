@@ -43,12 +43,12 @@ def gate(
     from certctl.gatekeeper import gate as keep
 
     to = outputs(output_format, output_file)
-    with to.guarded("gate"), _staged() if staged else nullcontext():
+    with to.guarded("gate"), _staged() if staged else nullcontext(repository_root()) as root:
         try:
             report = keep(paths or (), policy, pinned=policy_digest, progress=lambda name: say(f"checking {name}"))
         except (BadPolicy, FileNotFoundError) as problem:
             raise UsageError(str(problem)) from None
-        account = _account(report, paths or [Path()])
+        account = _account(report, paths or [Path()], root)
         say(f"policy digest {report.policy_digest}")
         for result in account.others:
             say(f"{result.name}: {result.message}")
@@ -57,17 +57,17 @@ def gate(
     return int(account.exit_code)
 
 
-def _account(report: GateReport, paths: Sequence[Path]) -> Account:
+def _account(report: GateReport, paths: Sequence[Path], root: Path) -> Account:
     results = report.controllers
     if not results:
         where = ", ".join(str(path) for path in paths)
         results = (error("gate", "NOTHING_TO_CHECK", where, f"no requirement, policy entry or controller was found under {where}", "REFUSED"),)
-    return Account("gate", results, report.policy, report.policy_digest, repository_root())
+    return Account("gate", results, report.policy, report.policy_digest, root)
 
 
 @contextmanager
-def _staged() -> Iterator[None]:
-    """Work in a copy of git's index, so that a bundle which lies in the working tree but is not committed does not count."""
+def _staged() -> Iterator[Path]:
+    """Work in a copy of git's index, so that a bundle which lies in the working tree but is not committed does not count; gives its top folder."""
     here = Path.cwd()
     top = Path(_git("rev-parse", "--show-toplevel"))
     with tempfile.TemporaryDirectory(prefix="certctl-staged-") as folder:
@@ -76,7 +76,7 @@ def _staged() -> Iterator[None]:
         if not inside.is_dir():
             raise UsageError("nothing of this folder is staged; run git add, or leave out --staged")
         with chdir(inside):
-            yield
+            yield Path(os.path.realpath(folder))
 
 
 def _git(*arguments: str) -> str:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as tree
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,7 +221,10 @@ def test_staged_sees_what_would_be_committed(folder, capsys):
     subprocess.run(["git", "init", "-q"], check=True)
     subprocess.run(["git", "add", "policies/controller.onnx", "policies/loop.requirement.toml"], check=True)
     assert run(["gate", "policies"]) == 0 and run(["gate", "--staged", "policies", "--output-file", "junit:gate.xml"]) == 1
-    assert "code=NO_BUNDLE" in capsys.readouterr().out and "<failure" in (folder / "gate.xml").read_text(encoding="utf-8")
+    assert "code=NO_BUNDLE" in capsys.readouterr().out and 'classname="policies/loop.requirement.toml"' in (folder / "gate.xml").read_text("utf-8")
+    with chdir(folder / "policies"):
+        assert run(["gate", "--staged", "--output-file", "junit:../gate.xml"]) == 1
+    assert 'classname="policies/loop.requirement.toml"' in (folder / "gate.xml").read_text("utf-8"), "places are those of the repository"
     subprocess.run(["git", "add", "policies"], check=True)
     assert run(["gate", "--staged", "policies"]) == 0
     (folder / "policies" / "controller.onnx").write_bytes(linear_controller((0.0, -2.5)))
