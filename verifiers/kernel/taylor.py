@@ -330,20 +330,25 @@ class TaylorReading:
         return _sealed(p, q, np.abs(s) * x.e + t + off + 2 * U * (total(p) + total(q)), _outward(low - off, ends.max(axis=0) + off), x.age)
 
     def _doubled(self, x: Model) -> tuple[Model, Floats]:
-        """Double rows at undecided entries, one entry after the other; the sign (R, m) says which phase a row has taken there, 0 none."""
+        """Double rows at undecided entries, those first where the chord is farthest off; the sign (R, m) says which phase a row takes, 0 none."""
         sign = np.zeros_like(x.lo)
-        undecided = (x.lo < 0) & (x.hi > 0) & np.isfinite(total(x.p) + x.e)
         if self.most == 1 or len(sign) != len(self.rows):
             return x, sign
-        for j in np.flatnonzero(undecided.any(axis=0)).tolist():
-            at = np.flatnonzero(undecided[:, j] & (2 * np.bincount(self.rows)[self.rows] <= self.most))
-            if at.size:
-                old, copy = len(self.rows), np.concatenate([np.arange(len(self.rows)), at])
-                self.copies.append(copy)
-                self.rows, x, undecided, sign = self.rows[copy], self.fresh(x), undecided[copy], sign[copy]
-                sign[at, j], sign[old:, j] = 1.0, -1.0
-                self.phases.append((x.part(lambda a, j=j: a[..., [j]], x.age), sign[:, j].copy()))  # type: ignore[misc]
-        return x, sign
+        gap = np.where((x.lo < 0) & (x.hi > 0) & np.isfinite(total(x.p) + x.e), -x.lo * x.hi / (x.hi - x.lo), 0.0)
+        while True:
+            entry, count = gap.argmax(axis=1), np.bincount(self.rows)[self.rows]
+            at = np.flatnonzero((gap.max(axis=1) > 0) & (2 * count <= self.most))
+            if not at.size:
+                return x, sign
+            old, copy = len(self.rows), np.concatenate([np.arange(len(self.rows)), at])
+            self.copies.append(copy)
+            self.rows, x, gap, sign, entry = self.rows[copy], self.fresh(x), gap[copy], sign[copy], entry[copy]
+            twin = np.arange(old, len(copy))
+            sign[at, entry[at]], sign[twin, entry[twin]] = 1.0, -1.0
+            gap[at, entry[at]], gap[twin, entry[twin]] = 0.0, 0.0
+            taken = np.zeros(len(copy))
+            taken[at], taken[twin] = 1.0, -1.0
+            self.phases.append((x.part(lambda a, k=entry: a[..., np.arange(len(k)), k][..., None], x.age), taken))  # type: ignore[misc]
 
 
 def taylor_models(graph: Graph, lo: Floats, hi: Floats, splits: int = 0) -> tuple[TaylorReading, Model]:

@@ -23,6 +23,8 @@ from verifiers.smt.query import atoms
 MARGIN = 1e-9
 SMALLEST = 2.0**-45
 GROUPS, FEWEST, OPEN_AT_MOST = 8, 256, 400_000
+SHALLOW = 3.5
+"""Mean number of halvings a coordinate below which boxes are doubled once at most."""
 MOST_NUMBERS = 3e7
 """Coefficients of all nodes and rows of one batch."""
 
@@ -42,7 +44,7 @@ class Growth:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A query as the search reads it: graph, formula, how often a box may be doubled, when to stop, and the root's widths (n,)."""
+    """A query as the search reads it: graph, formula, how often a small box may be doubled, boxes at a time, when to stop, the root's widths (n,)."""
 
     graph: Graph
     formula: Formula
@@ -91,14 +93,21 @@ def _decide(refuter: Refuter, task: Task, lo: Floats, hi: Floats) -> tuple[Float
     with np.errstate(all="ignore"):
         lo, hi, empty = refuter.contract(lo, hi)
         level = np.full(lo.shape[0], LEAF, dtype=np.uint8)
-        at = np.flatnonzero(~empty)
-        for doublings in (0, task.doublings) if task.doublings else (0,):
-            if not at.size:
+        scores, open_ = np.zeros(lo.shape), ~empty
+        halvings = np.log2(np.maximum(task.widths / np.maximum(hi - lo, 1e-300), 1.0)).mean(axis=1)
+        # phases cost rows: few of them pay as long as halving does, many where kinks meet and halving does not help
+        for doublings, chosen in ((0, open_), (min(1, task.doublings), halvings < SHALLOW), (task.doublings, ~(halvings < SHALLOW))):
+            at = np.flatnonzero(open_ & chosen)
+            if at.size:
+                found = refuter.judge(lo[at], hi[at], doublings, quick=chosen is open_ and task.doublings > 0)
+                level[at[found.refuted]] = LEAF + doublings
+                scores[at] = _scores(found)
+                open_ = open_.copy()
+                open_[at[found.refuted]] = False
+            if not task.doublings:
                 break
-            found = refuter.judge(lo[at], hi[at], doublings, quick=doublings < task.doublings)
-            level[at[found.refuted]] = LEAF + doublings
-            scores = _scores(found)
-            at, scores = at[~found.refuted], scores[~found.refuted]
+        at = np.flatnonzero(open_)
+        scores = scores[at]
         if at.size:
             wide = (hi[at] - lo[at]) / np.where(task.widths > 0, task.widths, 1.0)
             scores = np.where(np.isfinite(scores).all(axis=1)[:, None] & (scores.max(axis=1) > 0)[:, None], scores, wide)
