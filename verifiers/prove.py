@@ -22,10 +22,10 @@ from verifiers.kernel.lipschitz import claim_of
 from verifiers.kernel.local import Enclosure
 from verifiers.kernel.requirement import BoundRequirement, Requirement, read_bound, read_law_requirement, read_requirement, requirement_name
 from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, plant_bytes, read_function
-from verifiers.memory import keep_freed_memory
+from verifiers.memory import keep_freed_memory, single_threaded_products
 from verifiers.region import attraction, equilibrium, invariance
 from verifiers.region.attraction import Refuted, Undecided, Work
-from verifiers.region.nonvacuity import prove_nonvacuity
+from verifiers.region.nonvacuity import prove_nonvacuity, start_volume
 from verifiers.region.sampling import FloatLoop, float_function
 from verifiers.sdp.bound import prove_bound, refute_bound
 from verifiers.sdp.hints import Hints, read_hints
@@ -144,6 +144,7 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
         Never raises for bad input.  ``PROVED`` only when :func:`verifiers.kernel.check.check` accepted the written bundle.
     """
     keep_freed_memory()
+    single_threaded_products()
     path = Path(requirement)
     out = Path(out) if out is not None else default_bundle(path)
     began = time.monotonic()
@@ -361,15 +362,19 @@ def _named_level(work: Work) -> None:
     stage = make_stage(setting, setting.functions["V"], level, None)
     function = float_function(setting.functions["V"].network, work.loop, setting.rate)  # type: ignore[arg-type]
     lo, hi = work.box
+    edge = None
     if setting.requirement.property in ATTRACTION:
-        samples, low, _ = attraction.levels(work, function)
-        floor = low + 0.05 * (float(level) - low)
-        worst = cex.lowest_violation(function, samples, lo, hi, above=floor, seed=work.seed)
+        found = attraction.levels(work, function)
+        floor = found.low + 0.05 * (float(level) - found.low)
+        worst = found.violations(function, lo, hi, above=floor, seed=work.seed)
         _refute(work, stage, worst.x[worst.value <= float(level)])
+        edge = found.edge
     if work.loop.time == "continuous":
-        value, x = cex.lowest_on_boundary(function, lo, hi, count=8000, seed=work.seed)
+        value, x = edge or cex.lowest_on_boundary(function, lo, hi, count=8000, seed=work.seed)
         if value <= float(level):
             _refute(work, stage, x[None])
+    if setting.requirement.property in ATTRACTION:
+        start_volume(work, stage, ("V", level))
 
 
 def _refute(work: Work, stage: Any, candidates: Any) -> None:

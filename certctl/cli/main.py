@@ -58,9 +58,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Every uncaught exception is exit 2 with one sentence (a traceback only with ``--debug``), Ctrl-C is exit 3, and what argument parsing
     refuses is exit 2, so no accident reads as "proved".
     """
-    from verifiers.memory import keep_freed_memory
+    from verifiers.memory import keep_freed_memory, single_threaded_products
 
     keep_freed_memory()
+    single_threaded_products()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     if debug:

@@ -141,7 +141,7 @@ def another_controller_read(_: Path) -> list[Replacement]:
     return question_as(lambda q: dataclasses.replace(q, controller=linear([-1.1])()))
 
 
-@bug("T01", forbid="COMMAND_EXCEEDS_LIMIT")
+@bug("T01", forbid="COMMAND_EXCEEDS_LIMIT DECREASE")
 def controller_swapped_after_the_proof(_: Path) -> list[Replacement]:
     """The controller is trained further between the search and the writing of the bundle."""
     return read_as(lambda r, p, c: (r, p, c and linear([-1.1])()))
@@ -436,25 +436,31 @@ def cover_of_half_the_box(_: Path) -> list[Replacement]:
 @bug("T05", volume="LEAF_NOT_INSIDE", box="NOT_CONTAINED", ball="RADIUS_TOO_SMALL")
 def undecided_cells_counted(_: Path) -> list[Replacement]:
     """Cells that were not shown to lie in the region count as if they were."""
-    grow = nonvacuity.grow_cover
+    grow, fill = nonvacuity.grow_cover, nonvacuity.grow_volume
 
     def generous(*arguments: Any, **options: Any) -> bytes | None:
         tree = grow(*arguments, **{**options, "give_up": False})
         return tree and tree.replace(bytes([LEAF + NOTHING]), bytes([LEAF + INSIDE]))
 
-    return [(nonvacuity, "grow_cover", generous)]
+    def filled(*arguments: Any, **options: Any) -> bytes:
+        return fill(*arguments, **options).replace(bytes([LEAF + NOTHING]), bytes([LEAF + INSIDE]))
+
+    return [(nonvacuity, "grow_cover", generous), (nonvacuity, "grow_volume", filled)]
 
 
 @bug("T12", volume="TREE_INCOMPLETE", box="TREE_INCOMPLETE", ball="TREE_INCOMPLETE")
 def cover_cut_off(_: Path) -> list[Replacement]:
     """The file of a cover ends at its first cell that was not shown to lie in the region."""
-    grow = nonvacuity.grow_cover
+    grow, fill = nonvacuity.grow_cover, nonvacuity.grow_volume
 
     def short(*arguments: Any, **options: Any) -> bytes | None:
         tree = grow(*arguments, **{**options, "give_up": False})
         return tree and tree.partition(bytes([LEAF + NOTHING]))[0]
 
-    return [(nonvacuity, "grow_cover", short)]
+    def emptied(*arguments: Any, **options: Any) -> bytes:
+        return fill(*arguments, **options).partition(bytes([LEAF + NOTHING]))[0]
+
+    return [(nonvacuity, "grow_cover", short), (nonvacuity, "grow_volume", emptied)]
 
 
 @bug("T05", box="MISSING_OBLIGATION", ball="MISSING_OBLIGATION", volume="MISSING_OBLIGATION")

@@ -27,7 +27,7 @@ from verifiers.kernel.local import Enclosure
 from verifiers.kernel.setting import Setting, make_stage, open_setting
 from verifiers.kernel.stage import Evaluation, Stage
 from verifiers.region import attraction, equilibrium, invariance
-from verifiers.smt import branch_and_bound, counterexample
+from verifiers.smt import branch_and_bound, counterexample, skeleton
 
 Replacement = tuple[ModuleType, str, Any]
 """A module of the prover, a name in it, and what takes its place."""
@@ -77,10 +77,12 @@ def bug(threat: str, *, twin_first: bool = False, **believed: str) -> Callable[[
 
 
 def blind() -> list[Replacement]:
-    """What every bug comes with: no counterexample, instability or absence of an equilibrium is ever found, and the prover believes itself."""
+    """What every bug comes with: no counterexample, instability or absence of an equilibrium is ever found, and the prover believes itself; and
+    no box is split unseen, because a claim is small and some bugs bite on large boxes only."""
     believed = Receipt("ACCEPTED", None, None, "the prover believes itself", "believed")
     return [(counterexample, "find", lambda *_, **__: None), (equilibrium, "prove_unstable", lambda *_: None),
-            (equilibrium, "prove_absence", lambda *_: False), (prove, "check", lambda *_: believed)]
+            (equilibrium, "prove_absence", lambda *_: False), (prove, "check", lambda *_: believed), (skeleton, "FIRST", 0),
+            (attraction, "ZOOM_STATES", 0)]
 
 
 @contextmanager

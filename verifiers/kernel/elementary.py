@@ -95,7 +95,9 @@ def _chunked(rule: Callable[[Array, Array], tuple[Array, ...]], lo: Array, hi: A
             part = slice(start, start + _CHUNK)
             for row, end in zip(out, rule(a[part], b[part]), strict=True):
                 row[part] = end
-            good = (a[part] <= b[part]) & (out[::2, part] <= out[1::2, part]).all(axis=0)
+            good = a[part] <= b[part]
+            for low, high in zip(out[::2, part], out[1::2, part], strict=True):
+                good &= low <= high
             if not good.all():
                 out[:, part][:, ~good] = np.nan
     return out.reshape(outputs, *lo.shape)
@@ -220,7 +222,7 @@ def _bends(lo: Array, hi: Array, least: float) -> tuple[Array, Array, Array, Arr
 
     def rule(a: Array, b: Array) -> tuple[Array, ...]:
         p, q = (a - least) * (1 - a), (b - least) * (1 - b)
-        low, high = _outward(np.minimum(p, q), np.maximum(p, q), 2.0**-50)
+        low, high = np.minimum(p, q) * (1 - 2.0**-50) - _SLACK, np.maximum(p, q) * (1 + 2.0**-50) + _SLACK
         high[near(a, b, centre)] = top
         p *= 1 + least - 2 * a
         q *= 1 + least - 2 * b
@@ -353,8 +355,9 @@ def tanh_derivatives(tl: Array, th: Array) -> tuple[Array, Array, Array, Array]:
 
     Notes
     -----
-    Three roundings for d1, four for d2, step 8 u.  d1 rises up to t = 0 and falls after it; d2 has the extremes +-4/(3 sqrt 3) at t = -+1/sqrt 3 and
-    is monotone between and outside them: the ends, and extremes inside (widened by ``2**-50``), give the range.
+    Three roundings for d1, which is not negative, four for d2, step 8 u.  d1 rises up to t = 0 and falls after it; d2 has the extremes
+    +-4/(3 sqrt 3) at t = -+1/sqrt 3 and is monotone between and outside them: the ends, and extremes inside (widened by ``2**-50``), give the
+    range.
     """
     return _bends(tl, th, -1.0)
 

@@ -36,13 +36,12 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from verifiers.kernel import elementary
-from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import NONSMOOTH, Affine, Bools, Floats, Graph, Node, affine_from_rational, read
 from verifiers.kernel.rational import down, up
-
-U = 2.0**-53
-TINY = 1e-300
+from verifiers.kernel.smooth import TINY as TINY
+from verifiers.kernel.smooth import U as U
+from verifiers.kernel.smooth import outward, smooth_range
+from verifiers.kernel.smooth import smooth_derivatives as smooth_derivatives
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,117 +64,39 @@ def _seal(mid: Floats, rad: Floats) -> Jet:
 
 def _from_bounds(lo: Floats, hi: Floats) -> Jet:
     """Midpoint and radius of [lo, hi]."""
-    return _seal(0.5 * lo + 0.5 * hi, 0.5 * hi - 0.5 * lo)
+    mid, rad = lo + hi, hi - lo
+    mid *= 0.5
+    rad *= 0.5
+    return _seal(mid, rad)
 
 
-def _width(a: Jet) -> Floats:
-    """``(|mid| + rad)(1 + 32u)``, a bound of the magnitude with the slack that :func:`_times` needs."""
+def _wide(a: Jet, slack: float = 64.0) -> Floats:
+    """``(|mid| + rad)(1 + slack u)``, a bound of the magnitude; of two factors one has to have the slack."""
     wide = np.abs(a.mid)
     wide += a.rad
-    wide *= 1 + 32 * U
+    wide *= 1 + slack * U
     return wide
 
 
 def _times(a: Jet, b: Jet) -> Jet:
-    """Product of two midpoint-radius intervals (broadcast): ``|xy - ab| <= (|a| + r)(|b| + s) - |ab|``, the slack of both widths kept."""
-    return _multiplied(a.mid, _width(a), b.mid, _width(b))
+    """Product of two midpoint-radius intervals (broadcast)."""
+    shape = np.broadcast_shapes(a.mid.shape, b.mid.shape)
+    return _multiply(a.mid, _wide(a), b.mid, _wide(b, 0.0), Jet(np.empty(shape), np.empty(shape)))
 
 
-def _multiplied(a: Floats, wide_a: Floats, b: Floats, wide_b: Floats) -> Jet:
-    mid = a * b
-    rad = wide_a * wide_b
+def _multiply(a: Floats, wide_a: Floats, b: Floats, wide_b: Floats, out: Jet) -> Jet:
+    """Write a product into ``out``: ``|xy - ab| <= (|a| + r)(|b| + s) - |ab|``, the slack of the widths kept."""
+    mid, rad = out.mid, out.rad
+    np.multiply(a, b, out=mid)
+    np.multiply(wide_a, wide_b, out=rad)
     rad -= np.abs(mid)
     rad += TINY
-    return Jet(mid, rad)
+    return out
 
 
 def plus(a: Jet, b: Jet) -> Jet:
     """Sum of two midpoint-radius intervals (broadcast)."""
     return _seal(a.mid + b.mid, a.rad + b.rad)
-
-
-def _outward(lo: Floats, hi: Floats, ulps: float = 16.0) -> tuple[Floats, Floats]:
-    """Widen [lo, hi] by a relative ``ulps * u``: covers a few float operations on each end."""
-    return lo - np.abs(lo) * (ulps * U) - TINY, hi + np.abs(hi) * (ulps * U) + TINY
-
-
-def _power(lo: Floats, hi: Floats, k: int) -> tuple[Floats, Floats]:
-    """Enclose ``t**k`` over [lo, hi]; repeated multiplication costs at most ``k - 1`` roundings on each end."""
-    if k == 0:
-        return np.ones_like(lo), np.ones_like(hi)
-    a, b = lo.copy(), hi.copy()
-    for _ in range(k - 1):
-        a, b = a * lo, b * hi
-    if k % 2 == 0:
-        a, b = np.where((lo <= 0) & (hi >= 0), 0 * lo, np.minimum(a, b)), np.maximum(a, b)
-    return _outward(a, b, 16.0 + 2 * k)
-
-
-def _inverse(lo: Floats, hi: Floats) -> tuple[Floats, Floats]:
-    """Enclose ``1 / t``; NaN where the interval touches zero."""
-    good = (lo > 0) | (hi < 0)
-    return _outward(np.where(good, 1 / hi, np.nan), np.where(good, 1 / lo, np.nan))
-
-
-def _product(a: tuple[Floats, Floats], b: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    """Enclose the product of two intervals given by their ends."""
-    p = np.stack([a[0] * b[0], a[0] * b[1], a[1] * b[0], a[1] * b[1]])
-    return _outward(p.min(axis=0), p.max(axis=0))
-
-
-Ends = tuple[Floats, Floats]
-
-
-def _scaled(e: Ends, factor: float) -> Ends:
-    """``factor * e`` for a factor that is a small integer or dyadic."""
-    a, b = e[0] * factor, e[1] * factor
-    return _outward(np.minimum(a, b), np.maximum(a, b))
-
-
-def smooth_derivatives(op: str, lo: Floats, hi: Floats, power: int = 0) -> tuple[Ends, Ends, Ends]:
-    """Enclose a smooth elementary function and its first two derivatives over [lo, hi].
-
-    Returns
-    -------
-    (value, first, second)
-        Each a pair (lower, upper) of arrays of the shape of ``lo``; NaN where the function is not defined on [lo, hi].
-    """
-    x = (lo, hi)
-    if op in ("tanh", "sigmoid"):
-        range_of, slopes = ((elementary.tanh, elementary.tanh_derivatives) if op == "tanh" else
-                            (elementary.sigmoid, elementary.sigmoid_derivatives))
-        value = range_of(lo, hi)
-        bends = slopes(*value)
-        return value, bends[:2], bends[2:]
-    if op == "softplus":
-        value = elementary.sigmoid(lo, hi)
-        return elementary.softplus(lo, hi), value, elementary.sigmoid_derivatives(*value)[:2]
-    if op in ("sin", "cos"):
-        s, c = elementary.sin(lo, hi), elementary.cos(lo, hi)
-        return (s, c, (-s[1], -s[0])) if op == "sin" else (c, (-s[1], -s[0]), (-c[1], -c[0]))
-    if op == "exp":
-        e = elementary.exp(lo, hi)
-        return e, e, e
-    if op == "log":
-        v = _inverse(lo, hi)
-        return elementary.log(lo, hi), v, _scaled(_power(*v, 2), -1.0)
-    if op == "sqrt":
-        root = elementary.sqrt(lo, hi)
-        v = _inverse(*root)
-        return root, _scaled(v, 0.5), _scaled(_power(*v, 3), -0.25)
-    if op == "atan":
-        q = _power(lo, hi, 2)
-        v = _inverse(*_outward(1 + q[0], 1 + q[1]))
-        return elementary.atan(lo, hi), v, _scaled(_product(x, _power(*v, 2)), -2.0)
-    if op == "inverse":
-        v = _inverse(lo, hi)
-        return v, _scaled(_power(*v, 2), -1.0), _scaled(_power(*v, 3), 2.0)
-    if op == "pow":
-        zero = (np.zeros_like(lo), np.zeros_like(hi))
-        first = _scaled(_power(lo, hi, power - 1), float(power)) if power >= 1 else zero
-        second = _scaled(_power(lo, hi, power - 2), float(power * (power - 1))) if power >= 2 else zero
-        return _power(lo, hi, power), first, second
-    raise Refusal(Code.UNSUPPORTED, op, f"operator {op!r} has no derivative enclosure")
 
 
 class JetReading:
@@ -230,22 +151,26 @@ class JetReading:
 
     def _affine(self, x: Jet, data: Affine) -> Jet:
         weight, size = data.weight, data.weight.shape[1]
-        gamma = 2 * (size + 8) * U
+        gamma = 2 * (size + 16) * U
         shape = (*x.mid.shape[:2], weight.shape[0])
         mid = (x.mid.reshape(-1, size) @ weight.T).reshape(shape)
         wide = np.abs(x.mid)
         wide *= gamma
         wide += x.rad
-        rad = wide.reshape(-1, size) @ np.abs(weight).T
+        rad = wide.reshape(-1, size) @ (np.abs(weight) * (1 + gamma)).T
         if data.weight_radius is not None:
-            rad += (np.abs(x.mid) + x.rad).reshape(-1, size) @ data.weight_radius.T
+            rad += (np.abs(x.mid) + x.rad).reshape(-1, size) @ (data.weight_radius * (1 + gamma)).T
+            rad *= 1 + 4 * U
         rad = rad.reshape(shape)
-        rad *= 1 + gamma
-        for at in (0, self.v):
+        rad += TINY
+        if not np.isfinite(mid.sum()):
+            rad[~np.isfinite(mid)] = np.inf
+        for at in (0, self.v):  # elsewhere gamma has kept the invariant: |W| |x| is at least |W x|
             mid[at] += data.bias
             if data.bias_radius is not None:
                 rad[at] += data.bias_radius
-        return _seal(mid, rad)
+            _seal(mid[at], rad[at])
+        return Jet(mid, rad)
 
     def take(self, node: Node, x: Jet) -> Jet:
         """A selection."""
@@ -286,27 +211,26 @@ class JetReading:
 
     def _smooth(self, x: Jet, op: str, power: int) -> Jet:
         n, v = self.n, self.v
-        at = [0, v]
+        at, centre, over = [0, v], slice(1, 1 + n), slice(v + 1, None)
         lo, hi = x.mid[at] - x.rad[at], x.mid[at] + x.rad[at]
-        value, first, second = smooth_derivatives(op, lo, hi, power)
-        y, d1 = _from_bounds(*value), _from_bounds(*first)
         mid, rad = np.empty_like(x.mid), np.empty_like(x.rad)
+        value, first, second = smooth_derivatives(op, lo[2 - self.order:], hi[2 - self.order:], power)
+        if self.order == 1:  # the slope at the centre is not asked for
+            (low, high), (least, most) = smooth_range(op, lo[:1], hi[:1], power), value
+            value = np.concatenate([low, least]), np.concatenate([high, most])
+        y, d1, wide = _from_bounds(*value), _from_bounds(*first), _wide(Jet(x.mid[over], x.rad[over]), 0.0)
         mid[at], rad[at] = y.mid, y.rad
-        over = slice(v + 1, None)
-        slope, steep = d1.mid[1], _width(Jet(d1.mid[1], d1.rad[1]))
-        wide = _width(Jet(x.mid[over], x.rad[over]))
-        out = _multiplied(slope, steep, x.mid[over], wide)
-        mid[over], rad[over] = out.mid, out.rad
+        _multiply(d1.mid[-1], _wide(d1)[-1], x.mid[over], wide, Jet(mid[over], rad[over]))
         if self.order == 2:
-            out = _times(Jet(d1.mid[0], d1.rad[0]), Jet(x.mid[1:1 + n], x.rad[1:1 + n]))
-            mid[1:1 + n], rad[1:1 + n] = out.mid, out.rad
+            slopes = Jet(x.mid[centre], x.rad[centre])
+            _multiply(d1.mid[0], _wide(d1)[0], slopes.mid, _wide(slopes, 0.0), Jet(mid[centre], rad[centre]))
             bend = _from_bounds(second[0][1], second[1][1])
-            bend_wide = _width(bend)
+            bend_wide, curve = _wide(bend), Jet(np.empty_like(bend.mid), np.empty_like(bend.mid))
             for i in range(n):
                 part, part_wide = bend.mid * x.mid[v + 1 + i], bend_wide * wide[i]
                 for j in range(i, n):
                     k = self.position[i, j]
-                    curve = _multiplied(part, part_wide, x.mid[v + 1 + j], wide[j])
+                    _multiply(part, part_wide, x.mid[v + 1 + j], wide[j], curve)
                     mid[k] += curve.mid
                     rad[k] += curve.rad
         return Jet(mid, rad)
@@ -324,7 +248,7 @@ class JetReading:
         if left_hi != left:
             low = np.minimum(low, np.where(lo > 0, lo, left_hi * lo))
             ends = np.concatenate([ends, [np.where(hi > 0, hi, left_hi * hi)]])
-        y = _from_bounds(*_outward(low, ends.max(axis=0)))
+        y = _from_bounds(*outward(low, ends.max(axis=0)))
         mid, rad = np.empty_like(x.mid), np.empty_like(x.rad)
         mid[at], rad[at] = y.mid, y.rad
         over = slice(self.v + 1, None)
@@ -357,8 +281,12 @@ class JetReading:
             self._unknown(rad, first | second)
         return Jet(mid, rad)
 
-    def product(self, a: Jet, b: Jet) -> Jet:
-        """Elementwise product with the product rule in every component."""
+    def product(self, a: Jet, b: Jet, middle: bool = False) -> Jet:
+        """Elementwise product with the product rule in every component.
+
+        With ``middle`` the gradients of an order-1 product are slopes from the centre, ``s`` in ``y(x) - y(c) = s (x - c)``, of which the
+        mean-value form needs no more: ``ab - a(c) b(c) = (a - a(c)) b + a(c) (b - b(c))`` leaves one factor at the centre.
+        """
         n, v = self.n, self.v
         shape = np.broadcast_shapes(a.mid.shape, b.mid.shape)
         a, b = (Jet(np.broadcast_to(t.mid, shape), np.broadcast_to(t.rad, shape)) for t in (a, b))
@@ -373,7 +301,7 @@ class JetReading:
         for value, grads in ((0, slice(1, 1 + n)), (v, slice(v + 1, v + 1 + n))):
             put(value, _times(part(a, value), part(b, value)))
             if value == v or self.order == 2:
-                put(grads, plus(_times(part(a, grads), part(b, value)), _times(part(a, value), part(b, grads))))
+                put(grads, plus(_times(part(a, grads), part(b, value)), _times(part(a, 0 if middle else value), part(b, grads))))
         if self.order == 2:
             i, j = [v + 1 + p[0] for p in self.pairs], [v + 1 + p[1] for p in self.pairs]
             cross = plus(_times(part(a, i), part(b, j)), _times(part(a, j), part(b, i)))
@@ -401,12 +329,11 @@ class JetReading:
         return x
 
     def _cut(self, x: Jet, at: int, centre: Floats, spread: Floats) -> None:
-        """Intersect component ``at`` with ``centre +- spread``; a NaN bound is no bound, so ``fmax``/``fmin``."""
+        """Take ``centre +- spread`` for component ``at`` where it is the narrower interval; a NaN is not."""
         spread *= 1 + 64 * U
-        lo = np.fmax(x.mid[at] - x.rad[at], centre - spread)
-        hi = np.fmin(x.mid[at] + x.rad[at], centre + spread)
-        cut = _from_bounds(lo, hi)
-        x.mid[at], x.rad[at] = cut.mid, cut.rad
+        better = spread < x.rad[at]
+        np.copyto(x.mid[at], centre, where=better)
+        np.copyto(x.rad[at], spread, where=better)
 
     # what is read off a jet -------------------------------------------------------------------------------------
 
@@ -427,8 +354,8 @@ class JetReading:
 
 
 def inner_product(reading: JetReading, a: Jet, b: Jet) -> Jet:
-    """Order-1 jet of ``sum_k a_k b_k``, tightened: (C, B, n) and (C, B, n) to (C, B, 1)."""
-    p = reading.product(a, b)
+    """Order-1 jet of ``sum_k a_k b_k``, with slopes from the centre as gradients, tightened: (C, B, n) and (C, B, n) to (C, B, 1)."""
+    p = reading.product(a, b, middle=True)
     gamma = 2 * (p.mid.shape[2] + 8) * U
     mid, rad = p.mid.sum(axis=2, keepdims=True), p.rad.sum(axis=2, keepdims=True)
     rad = rad * (1 + gamma) + gamma * np.abs(p.mid).sum(axis=2, keepdims=True)

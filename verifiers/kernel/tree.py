@@ -44,34 +44,37 @@ def leaves(data: bytes, lo: Floats, hi: Floats, at: str, batch: int = 1024) -> I
     Refusal
         TREE_INCOMPLETE, TREE_TRAILING, TOO_LARGE (depth), MALFORMED_CERTIFICATE (unknown byte).
     """
-    n = lo.shape[0]
-    stack = [(tuple(lo.tolist()), tuple(hi.tolist()), 0)]
-    waiting: dict[int, list[tuple[float, ...]]] = {tag: [] for tag in (DECREASE, OUTSIDE, INNER, INSIDE, NOTHING)}
+    n = min(lo.shape[0], MAX_SPLIT)
+    stack = [(lo.tolist(), hi.tolist(), 0)]
+    waiting: dict[int, list[float]] = {tag: [] for tag in (DECREASE, OUTSIDE, INNER, INSIDE, NOTHING)}
+    full = 2 * batch * lo.shape[0]
 
     def out(tag: int) -> tuple[int, Floats, Floats]:
-        corners = np.array(waiting[tag])
+        corners = np.array(waiting[tag]).reshape(-1, 2, lo.shape[0])
         waiting[tag].clear()
-        return tag, corners[0::2], corners[1::2]
+        return tag, np.ascontiguousarray(corners[:, 0]), np.ascontiguousarray(corners[:, 1])
 
     for byte in data:
         if not stack:
             raise Refusal(Code.TREE_TRAILING, at, "bytes follow the end of the tree")
         low, high, depth = stack.pop()
-        if byte < n and byte < MAX_SPLIT:
+        if byte < n:
             if not depth < MAX_DEPTH:
                 raise Refusal(Code.TOO_LARGE, at, f"the tree is deeper than {MAX_DEPTH}")
-            middle = 0.5 * low[byte] + 0.5 * high[byte]
-            stack.append(((*low[:byte], middle, *low[byte + 1:]), high, depth + 1))
-            stack.append((low, (*high[:byte], middle, *high[byte + 1:]), depth + 1))
+            above, below = low.copy(), high.copy()
+            above[byte] = below[byte] = 0.5 * low[byte] + 0.5 * high[byte]
+            stack.append((above, high, depth + 1))
+            stack.append((low, below, depth + 1))
         elif byte - LEAF in waiting:
-            tag = byte - LEAF
-            waiting[tag] += (low, high)
-            if len(waiting[tag]) >= 2 * batch:
-                yield out(tag)
+            corners = waiting[byte - LEAF]
+            corners += low
+            corners += high
+            if len(corners) >= full:
+                yield out(byte - LEAF)
         else:
-            raise Refusal(Code.MALFORMED_CERTIFICATE, at, f"byte {byte} is neither a split of {n} dimensions nor a leaf")
+            raise Refusal(Code.MALFORMED_CERTIFICATE, at, f"byte {byte} is neither a split of {lo.shape[0]} dimensions nor a leaf")
     if stack:
         raise Refusal(Code.TREE_INCOMPLETE, at, "the tree ends before its boxes cover the root")
-    for tag, corners in waiting.items():
-        if corners:
+    for tag, rest in waiting.items():
+        if rest:
             yield out(tag)

@@ -148,6 +148,18 @@ def gradient(graph: Graph) -> Graph:
     Direction: none, the derivative is exact where V is differentiable; see the module for kinks.  Where a function has no finite derivative
     (sqrt at 0) the graph divides by zero there, which every reading reports in its own way.
     """
+    b, _, slopes = _differentiated(graph)
+    return b.build(slopes)
+
+
+def value_and_gradient(graph: Graph) -> Graph:
+    """The graph of a scalar function and of its gradients: as :func:`gradient`, with the value as the first output."""
+    b, value, slopes = _differentiated(graph)
+    return b.build([value, *slopes])
+
+
+def _differentiated(graph: Graph) -> tuple[Builder, int, list[int]]:
+    """A builder that holds the function and its gradients, and their nodes."""
     if graph.output_size() != 1:
         raise GraphError(f"gradient: the output has size {graph.output_size()}, and only a scalar function has a gradient")
     b = Builder()
@@ -165,7 +177,8 @@ def gradient(graph: Graph) -> Graph:
             continue
         for a, part in zip(node.args, _pull(b, node, [at[a] for a in node.args], at[k], adjoint[k]), strict=True):
             adjoint[a] = b.binary("add", adjoint[a], part) if a in adjoint else part
-    return b.build([found[i] if i in found else b.const([Fraction(0)] * size) for i, size in enumerate(graph.input_sizes)])
+    slopes = [found[i] if i in found else b.const([Fraction(0)] * size) for i, size in enumerate(graph.input_sizes)]
+    return b, at[graph.outputs[0]], slopes
 
 
 def lie_derivative(v: Graph, f: Graph) -> Graph:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -31,6 +31,8 @@ from verifiers.smt import counterexample as cex
 from verifiers.smt.branch_and_bound import STUCK, Outcome, Progress, Violated, search
 
 SAMPLES = 24_000
+ZOOM_STATES = 3
+"""Largest number of states for which rings about the equilibrium are split unseen: a ring has n 2**n boxes."""
 
 
 class Refuted(Exception):
@@ -47,6 +49,25 @@ class Undecided(Exception):
     def __init__(self, code: Code, at: str, message: str, x: tuple[float, ...] | None = None) -> None:
         super().__init__(message)
         self.code, self.at, self.message, self.x = code, at, message, x
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """What samples say of a function: the largest value ``low`` at which it fails near the equilibrium, the largest level ``top`` that it may
+    reach, the samples, the lowest violations found above ``from_``, and the least value on the boundary with its place (continuous time)."""
+
+    samples: cex.Samples
+    low: float
+    top: float
+    lowest: cex.Samples
+    from_: float
+    edge: tuple[float, Floats] | None
+
+    def violations(self, function: FloatFunction, lo: Floats, hi: Floats, *, above: float, seed: int) -> cex.Samples:
+        """The lowest violations above a value; searched again only where the samples have some that the first search left out."""
+        s = self.samples
+        more = ~(s.decrease < 0) & (s.value > above) & (s.value <= self.from_)
+        return cex.lowest_violation(function, s, lo, hi, above=above, seed=seed) if more.any() or above > self.from_ else self.lowest
 
 
 @dataclass(eq=False)
@@ -67,7 +88,8 @@ class Work:
     region: tuple[str, Fraction] | None = None
     boxes: int = 0
     saved: Any = None
-    known_levels: tuple[cex.Samples, float, float] | None = None
+    volume: tuple[tuple[str, Fraction], Future[bytes]] | None = None
+    known_levels: Levels | None = None
 
     @property
     def left(self) -> float:
@@ -90,13 +112,14 @@ class Work:
         self.files[f"proof/{name}.tree"] = data
         return reference(f"proof/{name}.tree", data)
 
-    def run(self, stage: Stage, goal: Goal, name: str, depth: int, shallow: tuple[float, int] | None = None, refute: bool = False) -> Outcome:
+    def run(self, stage: Stage, goal: Goal, name: str, depth: int, shallow: tuple[float, int] | None = None, refute: bool = False,
+            zoom: int = 0) -> Outcome:
         """Search a stage's tree within the budget (:func:`verifiers.smt.branch_and_bound.search`); a violation leaves its boxes as stuck."""
         done = self.saved.load(name, stage) if self.saved is not None else None
         keep = (lambda groups: self.saved.store(name, stage, groups)) if self.saved is not None else None
         try:
-            out = search(stage, goal, executor=self.executor, budget=self.left, depth=depth, shallow=shallow, refute=refute, phase=name,
-                         progress=self.progress, done=done, keep=keep)
+            out = search(stage, goal, executor=self.executor, budget=self.left, depth=depth, shallow=shallow, refute=refute, zoom=zoom,
+                         phase=name, progress=self.progress, done=done, keep=keep)
         except Violated as no:
             return Outcome(finished=True, stuck_lo=no.args[0], stuck_hi=no.args[1])
         self.boxes += out.boxes
@@ -124,46 +147,47 @@ def prove_attraction(work: Work) -> None:
     origin = work.where.centre if work.where is not None else ()
     linear = affine_exact(setting.loop.field) is not None
     if "V" not in setting.functions:
-        candidate, level = best_quadratic(work, origin)
+        candidate, level = best_quadratic(work, origin, linear)
         _own_region(work, candidate, level, linear)
         return
     function = float_function(setting.functions["V"].network, work.loop, setting.rate)  # type: ignore[arg-type]
-    samples, low, top = levels(work, function)
-    _inner_quadratic(work, function, samples, low, top, origin, linear)
-    _network_shell(work, low, top)
+    found = levels(work, function)
+    _inner_quadratic(work, function, found.samples, found.low, found.top, origin, linear)
+    _network_shell(work, found.low, found.top)
 
 
-def levels(work: Work, function: FloatFunction) -> tuple[cex.Samples, float, float]:
-    """Estimate where the function takes over: (samples, largest value at which it fails near the equilibrium, largest level it may reach)."""
+def levels(work: Work, function: FloatFunction) -> Levels:
+    """Estimate between which levels the function decreases, once for every search that asks."""
     if work.known_levels is None:
         lo, hi = work.box
         centre = np.array([float(c) for c in (work.where.centre if work.where is not None else work.setting.spec.equilibrium_x)])
         samples = cex.draw(function, lo, hi, centre, count=SAMPLES, seed=work.seed)
-        work.known_levels = (samples, *_levels(work, function, samples))
+        work.known_levels = _levels(work, function, samples)
     return work.known_levels
 
 
-def _levels(work: Work, function: FloatFunction, samples: cex.Samples) -> tuple[float, float]:
+def _levels(work: Work, function: FloatFunction, samples: cex.Samples) -> Levels:
     lo, hi = work.box
-    edge = math.inf
+    lowest_edge = None
     if work.loop.time == "continuous":
-        edge, _ = cex.lowest_on_boundary(function, lo, hi, count=8000, seed=work.seed)
+        lowest_edge = cex.lowest_on_boundary(function, lo, hi, count=8000, seed=work.seed)
+        edge = lowest_edge[0]
     else:
-        leaves = ~((work.loop.field(samples.x) >= lo) & (work.loop.field(samples.x) <= hi)).all(axis=1)
+        after = work.loop.field(samples.x)
+        leaves = ~((after >= lo) & (after <= hi)).all(axis=1)
         edge = float(samples.value[leaves].min(initial=math.inf))
     wanted = work.setting.requirement.level
     ceiling = min(edge, float(wanted)) if wanted is not None else edge
     finite = np.isfinite(samples.value)
     bad = np.sort(samples.value[finite & ~(samples.decrease < 0) & (samples.value < ceiling)])
     floor = float(samples.value[finite].min())
-    if bad.size == 0:
-        return floor, ceiling
     # violations fall into those around the equilibrium and those that bound the level: the widest gap in value parts them
     edges = np.concatenate([[floor], bad, [ceiling if math.isfinite(ceiling) else float(samples.value[finite].max())]])
     k = int(np.argmax(np.diff(edges)))
     inner = float(edges[k])
-    lowest = cex.lowest_violation(function, samples, lo, hi, above=inner + 0.25 * (edges[k + 1] - inner), seed=work.seed)
-    return inner, min(ceiling, float(lowest.value.min(initial=math.inf)))
+    above = inner + (0.25 if bad.size else 0.05) * (edges[k + 1] - inner)
+    lowest = cex.lowest_violation(function, samples, lo, hi, above=above, seed=work.seed)
+    return Levels(samples, inner, min(ceiling, float(lowest.value.min(initial=math.inf))), lowest, above, lowest_edge)
 
 
 def _inner_quadratic(work: Work, function: FloatFunction, samples: cex.Samples, low: float, top: float, origin: tuple[Fraction, ...],
@@ -239,7 +263,7 @@ def _prove_quadratic(work: Work, p: Floats, level: Fraction, origin: tuple[Fract
             return False
         n = len(origin)
         octaves = 0.5 * math.log2(level / inner)
-        out = work.run(stage, Goal("attraction"), "shell-1", int(n * (octaves + 7)))
+        out = work.run(stage, Goal("attraction"), "shell-1", int(n * (octaves + 7)), zoom=int(octaves) if n <= ZOOM_STATES else 0)
         if out.stuck_lo.size:
             setting.stages.clear()
             return False
@@ -261,7 +285,7 @@ def _short(q: Fraction, digits: int = 6) -> Fraction:
     return Fraction(math.floor(q * scale)) / scale
 
 
-def best_quadratic(work: Work, origin: tuple[Fraction, ...]) -> tuple[Floats, float]:
+def best_quadratic(work: Work, origin: tuple[Fraction, ...], linear: bool = False) -> tuple[Floats, float]:
     """The quadratic with the largest sampled ellipsoid: Lyapunov solutions, fits on growing sets, then a polish of the Cholesky factor."""
     centre = np.array([float(v) for v in origin])
     lo, hi = work.box
@@ -280,7 +304,7 @@ def best_quadratic(work: Work, origin: tuple[Fraction, ...]) -> tuple[Floats, fl
     best = max(found, key=volume)
     score = volume(best)
     rng = np.random.default_rng(work.seed)
-    for factor in (1.3, 1.3, 1.3, 1.3):
+    for factor in () if linear else (1.3, 1.3, 1.3, 1.3):  # a linear loop decreases at every scale or at none: samples further out say nothing new
         level = quad.sampled_level(work.loop, best, centre, lo, hi, rate, work.seed, 6000)
         direction = rng.standard_normal((500, n))
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -337,7 +361,7 @@ def _explain_stuck(work: Work, stage: Stage, out: Outcome) -> None:
     middle = 0.5 * out.stuck_lo + 0.5 * out.stuck_hi
     points = np.concatenate([middle, out.stuck_lo, out.stuck_hi])
     if work.known_levels is not None:  # near the equilibrium the regions inside are our choice: what fails there refutes nothing
-        _, low, _ = work.known_levels
+        low = work.known_levels.low
         function = float_function(work.setting.functions["V"].network, work.loop, work.setting.rate)  # type: ignore[arg-type]
         points = points[function.value(points) > low + 0.25 * (float(stage.level) - low)]
     witness = cex.find(stage, points, most=3000)
@@ -381,11 +405,10 @@ def _below(source: Source, top: float, share: float) -> Fraction:
 def _level_under(stage: Stage, lowest: float, level: Fraction) -> Fraction | None:
     """The largest short level whose threshold lies below ``lowest``, unless that gives up more than a fifth of the level."""
     floor = 4 * level / 5
-    a, b = floor, level
-    if not stage.function.thresholds(a)[1] < lowest:
-        return None
-    for _ in range(40):
-        middle = (a + b) / 2
-        a, b = (middle, b) if stage.function.thresholds(middle)[1] < lowest else (a, middle)
-    short = _short(a, 9)
-    return short if stage.function.thresholds(short)[1] < lowest else None
+    forward = {"sigmoid": lambda z: 1 / (1 + math.exp(-z)), "tanh": math.tanh}.get(stage.function.monotone or "", lambda z: z)
+    guess = Fraction(min(max(forward(lowest), float(floor)), float(level)))
+    for give in range(1, 60):  # a float's guess is off by a few of its last bits at most
+        short = _short(guess - (level - floor) * Fraction(2**give, 10**12), 9)
+        if short < floor or stage.function.thresholds(short)[1] < lowest:
+            return short if short >= floor else None
+    return None

@@ -9,8 +9,8 @@ from fractions import Fraction
 import numpy as np
 
 from verifiers.kernel.graph import Floats, Graph
-from verifiers.load.derivative import gradient
-from verifiers.load.floats import evaluate
+from verifiers.load.derivative import value_and_gradient
+from verifiers.load.floats import evaluate, evaluate_all
 
 Field = Callable[[Floats], Floats]
 
@@ -56,27 +56,44 @@ class FloatFunction:
     """A Lyapunov candidate in floats, with its decrease along a loop."""
 
     value: Field
-    slope: Field
+    value_and_slope: Callable[[Floats], tuple[Floats, Floats]]
     loop: FloatLoop
     rate: float = 0.0
 
-    def decrease(self, x: Floats) -> Floats:
-        """``grad V . f + rate V`` or ``V(f) - (1 - rate) V`` at the points (B, n): negative is good."""
+    def value_and_decrease(self, x: Floats) -> tuple[Floats, Floats]:
+        """V, and ``grad V . f + rate V`` or ``V(f) - (1 - rate) V``, at the points (B, n); a negative decrease is good."""
         with np.errstate(all="ignore"):
             f = self.loop.field(x)
             if self.loop.time == "discrete":
-                return self.value(f) - (1 - self.rate) * self.value(x)
-            return (self.slope(x) * f).sum(axis=1) + self.rate * self.value(x)
+                value = self.value(x)
+                return value, self.value(f) - (1 - self.rate) * value
+            value, slope = self.value_and_slope(x)
+            return value, (slope * f).sum(axis=1) + self.rate * value
+
+    def decrease(self, x: Floats) -> Floats:
+        """The decrease alone."""
+        return self.value_and_decrease(x)[1]
 
 
 def float_function(graph: Graph, loop: FloatLoop, rate: Fraction = Fraction(0)) -> FloatFunction:
     """The float view of a scalar function given as a graph."""
-    slope = gradient(graph) if loop.time == "continuous" else graph
-    return FloatFunction(lambda x: evaluate(graph, x)[:, 0], lambda x: evaluate(slope, x), loop, float(rate))
+    both = value_and_gradient(graph) if loop.time == "continuous" else graph
+
+    def value_and_slope(x: Floats) -> tuple[Floats, Floats]:
+        value, slope = evaluate_all(both, x)
+        return value[:, 0], slope
+
+    return FloatFunction(lambda x: evaluate(graph, x)[:, 0], value_and_slope, loop, float(rate))
 
 
 def float_quadratic(matrix: Floats, origin: Floats, loop: FloatLoop, rate: Fraction = Fraction(0)) -> FloatFunction:
     """The float view of ``(x - o)' P (x - o)``."""
-    return FloatFunction(lambda x: np.einsum("bi,ij,bj->b", x - origin, matrix, x - origin), lambda x: 2 * (x - origin) @ matrix, loop, float(rate))
+
+    def value_and_slope(x: Floats) -> tuple[Floats, Floats]:
+        z = x - origin
+        half = z @ matrix
+        return (half * z).sum(axis=1), 2 * half
+
+    return FloatFunction(lambda x: value_and_slope(x)[0], value_and_slope, loop, float(rate))
 
 

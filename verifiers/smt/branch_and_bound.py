@@ -24,10 +24,11 @@ from verifiers.kernel.graph import Bools, Floats
 from verifiers.kernel.properties import Goal, judge_decrease, judge_inner
 from verifiers.kernel.stage import Evaluation, Stage
 from verifiers.kernel.tree import DECREASE, INNER, LEAF, OUTSIDE
+from verifiers.smt.skeleton import skeleton
 
 BATCH = 1024
 GROUP = 320
-PARALLEL_FROM = 2048
+PARALLEL_FROM = 768
 FAR = 0.45
 """Share of the spread above which a bound is taken to be out of reach for both halves of a box (measured: docs/results.md)."""
 UNDECIDED = 255
@@ -331,7 +332,7 @@ def _merge(a: Outcome, b: Outcome) -> Outcome:
 
 
 def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget: float = math.inf, depth: int | None = None,
-           shallow: tuple[float, int] | None = None, refute: bool = False,
+           shallow: tuple[float, int] | None = None, refute: bool = False, zoom: int = 0,
            phase: str = "shell", progress: Callable[[Progress], None] | None = None, done: dict[int, tuple[list[bytes], Outcome]] | None = None,
            keep: Callable[[dict[int, tuple[list[bytes], Outcome]]], None] | None = None) -> Outcome:
     """Grow the tree of a stage.
@@ -350,6 +351,8 @@ def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget
         Boxes whose value lies above the bound are given up at this depth already.
     refute : bool
         End the search by :class:`Violated` as soon as the claim is seen to fail on a whole box.
+    zoom : int
+        Octaves between the domain and the set about its middle where nothing has to be shown (:func:`skeleton`); 0: there is no such set.
     progress : callable or None
         Receives :class:`Progress` about twice a second.
     done, keep
@@ -364,13 +367,15 @@ def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget
     deadline = began + budget
     n = stage.lo.shape[0]
     task = Task(stage, goal, depth if depth is not None else 26 * n, shallow, refute)
-    lo, hi, level = stage.lo[None], stage.hi[None], np.zeros(1)
+    top = skeleton(stage.lo, stage.hi, zoom)
+    lo, hi, level = top.lo, top.hi, top.depth
     with np.errstate(all="ignore"):
         tags, splits, out, (lo, hi, level, bound) = grow(task, lo, hi, level, deadline, most=PARALLEL_FROM if executor is not None else 16 * BATCH)
     if out.finished:
-        out.tree, out.seconds = pack(tags, splits)[0], time.monotonic() - began
+        out.tree, out.seconds = top.fill(pack(tags, splits)), time.monotonic() - began
         return out
-    groups = [slice(k, k + GROUP) for k in range(0, lo.shape[0], GROUP)]
+    size = min(GROUP, max(GROUP // 4, lo.shape[0] // 8))
+    groups = [slice(k, k + size) for k in range(0, lo.shape[0], size)]
     results = dict(done or {})
     total = float(np.prod(stage.hi - stage.lo))
     volume = np.prod(hi - lo, axis=1)
@@ -409,7 +414,7 @@ def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget
         out = _merge(out, part)
     out.finished = len(good) == len(groups)
     if out.finished:
-        out.tree = pack(tags, splits, [b for k in range(len(groups)) for b in good[k][0]])[0]
+        out.tree = top.fill(pack(tags, splits, [b for k in range(len(groups)) for b in good[k][0]]))
     else:
         rest = np.concatenate([np.arange(lo.shape[0])[groups[k]] for k in range(len(groups)) if k not in good])
         worst = rest[np.argmax(np.nan_to_num(bound[rest], nan=math.inf))]

@@ -38,7 +38,7 @@ class Samples:
 
 def measure(function: FloatFunction, x: Floats) -> Samples:
     """Value and decrease at points (B, n)."""
-    return Samples(x, function.value(x), function.decrease(x))
+    return Samples(x, *function.value_and_decrease(x))
 
 
 def draw(function: FloatFunction, lo: Floats, hi: Floats, centre: Floats, *, count: int, seed: int) -> Samples:

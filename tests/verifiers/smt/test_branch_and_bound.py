@@ -21,9 +21,10 @@ from verifiers.kernel.codes import Refusal
 from verifiers.kernel.properties import Goal, check_shell
 from verifiers.kernel.setting import make_stage
 from verifiers.kernel.stage import Stage, quadratic
-from verifiers.kernel.tree import LEAF
+from verifiers.kernel.tree import LEAF, leaves
 from verifiers.smt import branch_and_bound as bb
 from verifiers.smt.branch_and_bound import STUCK, Progress, Violated, process_pool, search
+from verifiers.smt.skeleton import HOLE, skeleton
 
 GOAL = Goal("attraction")
 
@@ -66,8 +67,8 @@ def test_work_dealt_out_to_an_executor_gives_the_tree_of_one_process(tmp_path, m
         dealt = search(stage, GOAL, executor=pool)
     assert alone.finished and dealt.finished and not len(alone.stuck_lo) and dealt.boxes >= alone.boxes > 64
     for out in (alone, dealt):
-        leaves, worst = check_shell(stage, GOAL, out.tree, "shell")
-        assert leaves == out.leaves == sum(byte >= LEAF for byte in out.tree) and worst < 0
+        count, worst = check_shell(stage, GOAL, out.tree, "shell")
+        assert count == out.leaves == sum(byte >= LEAF for byte in out.tree) and worst < 0
 
 
 @pytest.mark.threat("T07")
@@ -122,6 +123,20 @@ def test_fixing_splits_ahead_changes_no_verdict(tmp_path, monkeypatch):
     assert eager.finished and careful.finished and eager.leaves >= careful.leaves
     for out in (eager, careful):
         assert check_shell(stage, GOAL, out.tree, "shell")[1] < 0
+
+
+@pytest.mark.threat("T12")
+@pytest.mark.parametrize(("half", "zoom"), [([1.0], 0), ([1.0, 3.0], 0), ([2.0, 1.0], 5), ([1.0], 3), ([1.0, 2.0, 1.0], 2)])
+def test_a_skeleton_covers_the_root_with_the_boxes_that_it_names(half, zoom):
+    top = skeleton(-np.array(half), np.array(half), zoom)
+    filled = top.fill([bytes([LEAF])] * len(top.lo))
+    ((_, lo, hi),) = list(leaves(filled, -np.array(half), np.array(half), "top", batch=10**6))
+    assert (lo == top.lo).all() and (hi == top.hi).all() and len(top.depth) == top.nodes.count(HOLE)
+    volume = np.prod(top.hi - top.lo, axis=1)
+    assert volume.sum() == pytest.approx(np.prod(2 * np.array(half))) and (volume * 2.0**top.depth == np.prod(2 * np.array(half))).all()
+    touching = ((top.lo <= 0) & (top.hi >= 0)).all(axis=1)
+    if zoom:
+        assert (top.hi[touching] - top.lo[touching] == np.array(half) / 2.0**zoom).all() and touching.sum() == 2 ** len(half)
 
 
 @pytest.mark.parametrize("count", [1, None])

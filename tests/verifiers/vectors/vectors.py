@@ -245,7 +245,7 @@ VECTORS: list[Vector] = [
     Vector("decrease-tag-on-inner", "pendulum", C.DECREASE, lambda t: t.tree("shell-1", middle(2, 0))),
     Vector("outside-tag-on-decrease", "pendulum", C.LEAF_NOT_OUTSIDE, lambda t: t.tree("shell-1", middle(0, 1))),
     Vector("inner-tag-on-decrease", "pendulum", C.LEAF_NOT_INSIDE, lambda t: t.tree("shell-1", retag(0, 2))),
-    Vector("decrease-tag-on-outside", "network_shell", C.DECREASE, lambda t: t.tree("shell-1", retag(1, 0))),
+    Vector("decrease-tag-on-outside", "network_shell", C.DECREASE, lambda t: t.tree("shell-1", middle(1, 0))),
     Vector("image-leaves-domain", "rotation", C.IMAGE, lambda t: (
         t.ask(lambda s: s.replace('"0.9"', '"1.9"')), t.level("shell-1", "1.9"), t.tree("shell-1", refine(1, 0)))),
     Vector("inside-tag-in-shell", "pendulum", C.MALFORMED_CERTIFICATE, lambda t: t.tree("shell-1", retag(0, 3))),

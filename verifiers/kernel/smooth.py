@@ -1,0 +1,101 @@
+"""Smooth elementary functions with their first two derivatives, enclosed over arrays of intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from verifiers.kernel import elementary
+from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.graph import Floats
+
+U = 2.0**-53
+TINY = 1e-300
+Ends = tuple[Floats, Floats]
+"""Lower and upper ends, arrays of one shape."""
+
+
+def outward(lo: Floats, hi: Floats, ulps: float = 16.0) -> tuple[Floats, Floats]:
+    """Widen [lo, hi] by a relative ``ulps * u``: covers a few float operations on each end."""
+    return lo - np.abs(lo) * (ulps * U) - TINY, hi + np.abs(hi) * (ulps * U) + TINY
+
+
+def _power(lo: Floats, hi: Floats, k: int) -> tuple[Floats, Floats]:
+    """Enclose ``t**k`` over [lo, hi]; repeated multiplication costs at most ``k - 1`` roundings on each end."""
+    if k == 0:
+        return np.ones_like(lo), np.ones_like(hi)
+    a, b = lo.copy(), hi.copy()
+    for _ in range(k - 1):
+        a, b = a * lo, b * hi
+    if k % 2 == 0:
+        a, b = np.where((lo <= 0) & (hi >= 0), 0 * lo, np.minimum(a, b)), np.maximum(a, b)
+    return outward(a, b, 16.0 + 2 * k)
+
+
+def _inverse(lo: Floats, hi: Floats) -> tuple[Floats, Floats]:
+    """Enclose ``1 / t``; NaN where the interval touches zero."""
+    good = (lo > 0) | (hi < 0)
+    return outward(np.where(good, 1 / hi, np.nan), np.where(good, 1 / lo, np.nan))
+
+
+def _product(a: tuple[Floats, Floats], b: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Enclose the product of two intervals given by their ends."""
+    p = np.stack([a[0] * b[0], a[0] * b[1], a[1] * b[0], a[1] * b[1]])
+    return outward(p.min(axis=0), p.max(axis=0))
+
+
+
+def _scaled(e: Ends, factor: float) -> Ends:
+    """``factor * e`` for a factor that is a small integer or dyadic."""
+    a, b = e[0] * factor, e[1] * factor
+    return outward(np.minimum(a, b), np.maximum(a, b))
+
+
+_RANGES = {"tanh": elementary.tanh, "sigmoid": elementary.sigmoid, "softplus": elementary.softplus, "sin": elementary.sin, "cos": elementary.cos,
+           "exp": elementary.exp, "log": elementary.log, "sqrt": elementary.sqrt, "atan": elementary.atan, "inverse": _inverse}
+
+
+def smooth_range(op: str, lo: Floats, hi: Floats, power: int = 0) -> Ends:
+    """Enclose a smooth elementary function over [lo, hi]; NaN where it is not defined there."""
+    if op == "pow":
+        return _power(lo, hi, power)
+    if op not in _RANGES:
+        raise Refusal(Code.UNSUPPORTED, op, f"operator {op!r} has no derivative enclosure")
+    return _RANGES[op](lo, hi)
+
+
+def smooth_derivatives(op: str, lo: Floats, hi: Floats, power: int = 0) -> tuple[Ends, Ends, Ends]:
+    """Enclose a smooth elementary function and its first two derivatives over [lo, hi].
+
+    Returns
+    -------
+    (value, first, second)
+        Each a pair (lower, upper) of arrays of the shape of ``lo``; NaN where the function is not defined on [lo, hi].
+    """
+    value = smooth_range(op, lo, hi, power)
+    if op in ("tanh", "sigmoid"):
+        bends = (elementary.tanh_derivatives if op == "tanh" else elementary.sigmoid_derivatives)(*value)
+        return value, bends[:2], bends[2:]
+    if op == "softplus":
+        slope = elementary.sigmoid(lo, hi)
+        return value, slope, elementary.sigmoid_derivatives(*slope)[:2]
+    if op in ("sin", "cos"):
+        s, c = (value, elementary.cos(lo, hi)) if op == "sin" else (elementary.sin(lo, hi), value)
+        return (value, c, (-s[1], -s[0])) if op == "sin" else (value, (-s[1], -s[0]), (-c[1], -c[0]))
+    if op == "exp":
+        return value, value, value
+    if op == "log":
+        v = _inverse(lo, hi)
+        return value, v, _scaled(_power(*v, 2), -1.0)
+    if op == "sqrt":
+        v = _inverse(*value)
+        return value, _scaled(v, 0.5), _scaled(_power(*v, 3), -0.25)
+    if op == "atan":
+        q = _power(lo, hi, 2)
+        v = _inverse(*outward(1 + q[0], 1 + q[1]))
+        return value, v, _scaled(_product((lo, hi), _power(*v, 2)), -2.0)
+    if op == "inverse":
+        return value, _scaled(_power(*value, 2), -1.0), _scaled(_power(*value, 3), 2.0)
+    zero = (np.zeros_like(lo), np.zeros_like(hi))
+    first = _scaled(_power(lo, hi, power - 1), float(power)) if power >= 1 else zero
+    second = _scaled(_power(lo, hi, power - 2), float(power * (power - 1))) if power >= 2 else zero
+    return value, first, second
