@@ -17,7 +17,7 @@ NOTES = (
     "state with V <= 13/20, |x|^2 >= 1/100 and V' >= 0, where V = sum of 3/2 x_i^2 - x_i y_i + y_i^2 solves the Lyapunov equation A'P + PA = -I of "
     "the uncoupled linearisation. There is none: V' <= (-1 + 0.82 + 0.16) |x|^2 by hand "
     "(benchmarks/queries.py). With V <= 4 instead, (3/2, 3/2, 0, ...) is one.",
-    "Wall seconds, the start of an external solver's child process included (last table). A solver that runs into the limit has no answer. "
+    "Wall (CPU) seconds, the start of an external solver's child process included (last table). A solver that runs into the limit has no answer. "
     "z3 and cvc5 are exact for polynomials; dReal decides up to its precision, so `delta-sat` is no answer.",
     "The ratio is a solver's seconds over the native ones; `>` where the solver ran into the limit.",
 )

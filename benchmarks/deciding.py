@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.harness import clock
 from certctl.network_queries import BadQuestion, decider_named
 from verifiers.smt.decider import Decider, Sat, Unsat
 from verifiers.smt.dreal import DReal
@@ -16,10 +16,11 @@ NAMES = ("native", "z3", "cvc5", "dreal")
 
 @dataclass(frozen=True)
 class Asked:
-    """One answer: ``sat``, ``unsat`` or the reason of an Unknown; wall seconds; level of an unsat; what the decider says of it."""
+    """One answer: ``sat``, ``unsat`` or the reason of an Unknown; wall and CPU seconds; level of an unsat; what the decider says of it."""
 
     result: str
     seconds: float
+    cpu: float
     level: int | None
     says: str
 
@@ -29,9 +30,9 @@ class Asked:
         return self.result in ("sat", "unsat")
 
     def cell(self) -> str:
-        """``unsat L2 0.31 s``; what is not decided shows its reason."""
+        """``unsat L2 0.31 s (0.25)``, wall (CPU) seconds; what is not decided shows its reason."""
         level = f" L{self.level}" if self.level else ""
-        return self.result if self.result in ("unsupported", "absent") else f"{self.result}{level} {self.seconds:.3g} s"
+        return self.result if self.result in ("unsupported", "absent") else f"{self.result}{level} {self.seconds:.3g} s ({self.cpu:.2g})"
 
 
 def present(names: Sequence[str] = NAMES, precision: float = 1e-6) -> tuple[dict[str, Decider], dict[str, str]]:
@@ -47,15 +48,15 @@ def present(names: Sequence[str] = NAMES, precision: float = 1e-6) -> tuple[dict
 
 
 def ask(decider: Decider, query: Query, limit: float) -> Asked:
-    """Put one query and time the answer on the wall clock: the solvers run in children, whose start is part of what a user waits for."""
-    began = time.perf_counter()
-    answer = decider.decide(query, limit)
-    seconds = time.perf_counter() - began
+    """Put one query and time the answer; the solvers run in children, whose start is part of what a user waits for."""
+    with clock() as spent:
+        answer = decider.decide(query, limit)
+    seconds, cpu = spent.wall, spent.cpu
     if isinstance(answer, Unsat):
-        return Asked("unsat", seconds, answer.evidence.level, answer.evidence.text)
+        return Asked("unsat", seconds, cpu, answer.evidence.level, answer.evidence.text)
     if isinstance(answer, Sat):
-        return Asked("sat", seconds, None, answer.witnesses[0].replayed)
-    return Asked(answer.reason, seconds, None, answer.text)
+        return Asked("sat", seconds, cpu, None, answer.witnesses[0].replayed)
+    return Asked(answer.reason, seconds, cpu, None, answer.text)
 
 
 def warm(deciders: dict[str, Decider], query: Query) -> dict[str, Asked]:

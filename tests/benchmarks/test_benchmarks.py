@@ -188,7 +188,7 @@ QUICK = ("ball 2-D, unsat", "ball 2-D, sat", "1-norm 5-D, unsat", "convex relu 2
 
 def asked(result: str, seconds: float = 1.0) -> Asked:
     """An answer that nobody gave."""
-    return Asked(result, seconds, 2 if result == "unsat" else None, "made up")
+    return Asked(result, seconds, seconds, 2 if result == "unsat" else None, "made up")
 
 
 def test_agreement_in_small():
@@ -215,6 +215,11 @@ def test_a_wrong_answer_and_a_slow_one_do_not_hold():
 def test_who_is_fastest(native, others, won):
     row = {"native": asked(*native), **{f"other{k}": asked(*one) for k, one in enumerate(others)}}
     assert agreement.fastest(row) is won
+
+
+def test_cpu_seconds_may_judge_otherwise():
+    row = {"native": Asked("unsat", 2.0, 0.5, 2, ""), "other": Asked("unsat", 1.0, 0.75, 1, "")}
+    assert agreement.fastest(row) is False and agreement.fastest(row, "cpu") is True
 
 
 def test_larger_networks_are_larger_and_their_truth_is_not_contradicted_by_samples():
