@@ -25,7 +25,7 @@ CLAIM = "Deciders agree with each other and with the known answers, and the nati
 SMALL = 16
 ACTIVATIONS = frozenset({"relu", "leaky_relu", "tanh", "sigmoid", "softplus"})
 NOTES = (
-    "A cell is the answer with wall (CPU) seconds, the start of an external solver's child process included (the last table shows what a start costs); "
+    "A cell is the answer with wall (CPU) seconds, the start of an external solver's child process included (the last table shows what it costs); "
     "`timeout` and the like are no answers. Beside other work on the machine a child in a session of its own gets a larger share of it than the "
     "process that asks, so read the CPU seconds where the load is high. z3 does not read sin, exp, tanh and their like (`unsupported`).",
     "L1 is a solver's word, L2 a proof that the kernel replayed. Every `sat` holds a state that was replayed exactly or with rigorous enclosures.",

@@ -197,9 +197,12 @@ def _changed_checks(slack: list[tuple[Question, Answer]], wrong: list[tuple[Ques
     checks = [Check(f"no slack: {counts}; every unsat replayed by the kernel, every sat exactly", bool(sound))]
     for suffix in ("wrong sign", "shrunk"):
         part = [(q, a) for q, a in wrong if q.name.endswith(suffix) and not q.name.startswith("output")]
+        if not part:
+            continue
         bad = [q.name for q, a in part if not (a.result == "sat" and confirmed(a) == "yes")]
         checks.append(Check(f"{suffix}: {len(part) - len(bad)} of {len(part)} sat with a witness that ONNX Runtime confirms"
                             + (f"; not: {', '.join(bad)}" if bad else ""), not bad))
+    for suffix in ("wrong sign", "shrunk"):
         empty = [(q, a) for q, a in wrong if q.name.endswith(suffix) and q.name.startswith("output")]
         if empty:
             checks.append(Check(f"{suffix}: the {len(empty)} given output boxes, which no state of the level set is in, are unsat and replayed",

@@ -256,7 +256,14 @@ def test_absent_deciders_are_named_with_the_reason():
 
 
 def test_lsnc_in_small(cases):
-    pytest.importorskip("verifiers.smt.native")
-    report = lsnc.run(lsnc.Settings(names=("state_0",), repeat=1, own=2, changed=1, limit=20.0))
+    """A given box that the level set does not meet: unsat, mutated or not."""
+    report = lsnc.run(lsnc.Settings(names=("output_0",), repeat=1, own=0, limit=60.0))
+    assert [len(table.rows) for table in report.tables] == [1, 0, 1, 2]
+    assert [row[1] for table in report.tables for row in table.rows] == ["unsat"] * 4
+
+
+@pytest.mark.slow
+def test_own_specifications_of_the_kind_and_mutated_ones(cases):
+    report = lsnc.run(lsnc.Settings(names=("state_0",), repeat=1, own=2, changed=1, limit=100.0))
     assert [len(table.rows) for table in report.tables] == [1, 4, 3, 6]
     assert not [c.says for c in report.checks if c.holds is False and ("slack" in c.says or "sign" in c.says or "shrunk" in c.says)]
