@@ -86,7 +86,7 @@ def _drawn(old: View, new: View, figure: Path | None) -> tuple[list[str], str | 
     from certctl.difference_figure import figure as draw
 
     drawable = all(view.setting is not None and view.stages for view in (old, new))
-    same = drawable and [s.name for s in old.drawn.spec.states] == [s.name for s in new.drawn.spec.states]
+    same = drawable and [(s.name, s.unit) for s in old.drawn.spec.states] == [(s.name, s.unit) for s in new.drawn.spec.states]
     if figure is None or not same:
         if figure is not None:
             say(f"{figure} is not written: the two bundles have no states in common that could be drawn")

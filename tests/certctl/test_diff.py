@@ -92,7 +92,7 @@ def test_what_the_kernel_does_not_accept_is_compared_with_nothing(made):
     assert differences(view, refused) == differences(refused, view) == [] and characters(view, refused) == []
 
 
-def test_only_the_new_and_accepted_region_is_drawn_in_the_certified_colour(made, tmp_path):
+def test_only_what_is_accepted_is_drawn_in_the_certified_colour(made, tmp_path):
     from matplotlib.colors import to_rgba
     view = made[1]
     refused = replace(view, receipt=replace(view.receipt, outcome="REFUSED", code="DECREASE"))
@@ -102,7 +102,8 @@ def test_only_the_new_and_accepted_region_is_drawn_in_the_certified_colour(made,
         found = [c for ax in page.axes for c in ax.collections if len(c.get_facecolor()) and tuple(c.get_facecolor()[0][:3]) == green]
         return len(found)
 
-    assert filled(figure(view, view)) == 1 and filled(figure(refused, view)) == 1 and filled(figure(view, refused)) == 0
+    both = filled(figure(view, view))
+    assert both >= 2 and filled(figure(refused, view)) == both // 2 and filled(figure(refused, refused)) == 0
     assert len(figure(four_states(tmp_path), four_states(tmp_path)).axes) == 6
 
 
