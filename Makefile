@@ -2,6 +2,7 @@
 #   make demo    the base install (no torch, no solver) and examples/demo.py
 #   make test    the development install and the test suite
 #   make test-rl the bridges to PyTorch, Stable-Baselines3 and scikit-learn, and the example that trains a policy (installs PyTorch)
+#   make docs    the documentation site, warnings as errors
 #   make check   ruff, mypy --strict on the kernel, import contracts, docstrings and house rules
 #   make bench   the benchmarks, ratios against named peers in the same run
 #   make figures the figures of papers and of the README, from bundles proved and checked in the same run
@@ -17,7 +18,7 @@ export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rl test-slow check bench figures clean
+.PHONY: help demo docs test test-rl test-slow check bench figures clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -50,6 +51,15 @@ $(VENV)/.rl: $(VENV)/.dev
 test-rl: $(VENV)/.rl
 	$(BIN)/python -m pytest -q tests/certctl/test_bridges_in.py tests/certctl/test_models.py tests/verifiers/load/test_torch.py \
 	    tests/examples/test_examples.py -k 'not examples or stable_baselines3'
+
+$(VENV)/.docs: $(VENV)/.dev
+	$(PIP) -e '.[dev,docs]'
+	@touch $@
+
+# Warnings are errors; the site lies in docs/_build/html.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m slow

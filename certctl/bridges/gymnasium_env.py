@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from certctl.bridges.imported import NotAlike, Parity, parity, spread
+from certctl.bridges.imported import Parity, parity, spread
 from systems.plant import Plant
 from systems.sampling import discretize
 from verifiers.kernel.graph import Floats
@@ -177,6 +177,3 @@ def steps_alike(plant: Plant, env: Any, *, get_state: Callable[[Any], Any], set_
         return found
 
     return parity(theirs, lambda rows: [advance(row[:n], row[n:]) for row in rows], points, allowed)
-
-
-__all__ = ["NotAlike", "import_gymnasium", "make_env", "one_step", "steps_alike"]

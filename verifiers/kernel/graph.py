@@ -5,17 +5,15 @@ A closed loop, a controller, a plant or a Lyapunov function is a :class:`Graph`.
 
 Node kinds (``n`` is the node's size, arguments are indices of earlier nodes):
 
-==============  ==============================================================================================
-``input``       ``data = position`` among the graph's inputs
-``const``       ``data = ((lo, hi), ...)`` pairs of exact rationals; an unknown constant lies between them
-``affine``      ``data = Affine(W, b)``: ``y = W x + b``
-``add sub mul div min max``  two arguments of one size, elementwise
-``neg relu abs tanh sigmoid softplus sin cos exp log sqrt atan``  one argument, elementwise
-``leaky_relu``  ``data = alpha`` (exact rational, 0 <= alpha <= 1)
-``pow``         ``data = k`` (integer, 0 <= k <= 64)
-``take``        ``data = (i, ...)`` picks (and may repeat) entries
-``concat``      any number of arguments
-==============  ==============================================================================================
+* ``input``: ``data = position`` among the graph's inputs
+* ``const``: ``data = ((lo, hi), ...)`` pairs of exact rationals; an unknown constant lies between them
+* ``affine``: ``data = Affine(W, b)``: ``y = W x + b``
+* ``add sub mul div min max``: two arguments of one size, elementwise
+* ``neg relu abs tanh sigmoid softplus sin cos exp log sqrt atan``: one argument, elementwise
+* ``leaky_relu``: ``data = alpha`` (exact rational, 0 <= alpha <= 1)
+* ``pow``: ``data = k`` (integer, 0 <= k <= 64)
+* ``take``: ``data = (i, ...)`` picks (and may repeat) entries
+* ``concat``: any number of arguments
 """
 
 from __future__ import annotations
