@@ -17,6 +17,7 @@ html_title = "certctl"
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
+smartquotes = False  # "--" begins an option
 napoleon_google_docstring = False
 autodoc_typehints = "none"
 autodoc_mock_imports = ["torch", "stable_baselines3", "gymnasium", "sklearn"]

@@ -96,8 +96,18 @@ def test_every_block_is_run_or_says_why_not(path):
     assert faults(path.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("path", [p for p in PAGES if any(b.word == "run" for b in blocks(p.read_text(encoding="utf-8")))],
-                         ids=lambda p: p.relative_to(DOCS).as_posix())
+def _runs() -> list[object]:
+    """Pages with blocks to run; those whose commands the other tests run too are left to ``make test-slow``."""
+    found = []
+    for path in PAGES:
+        if any(block.word == "run" for block in blocks(path.read_text(encoding="utf-8"))):
+            name = path.relative_to(DOCS).as_posix()
+            long = name in ("howto/figures.md", "howto/hand_out.md", "tutorials/reading_a_certificate.md")
+            found.append(pytest.param(path, id=name, marks=pytest.mark.slow if long else ()))
+    return found
+
+
+@pytest.mark.parametrize("path", _runs())
 def test_the_blocks_of_a_page_run(path, tmp_path):
     missing = run_page(blocks(path.read_text(encoding="utf-8")), tmp_path)
     if missing is not None:
