@@ -10,7 +10,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
 from generate import write_reference  # noqa: E402
 
-project, author, copyright = "certctl", "certctl developers", "certctl developers"  # noqa: A001
+project, author, copyright = "certctl", "certctl developers", "certctl developers"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 html_theme = "furo"
 html_title = "certctl"

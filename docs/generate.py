@@ -71,7 +71,8 @@ def codes() -> str:
     lines = ["# Every refusal code", "", "`certctl explain CODE` prints the same.", ""]
     for name in names():
         code = find(name)
-        lines += [f"## {name}", "", f"Exit code {code.exit_code if code is not None else 0}.", "", *(f"{_plain(line)}\n" for line in explain(name).splitlines())]
+        lines += [f"## {name}", "", f"Exit code {code.exit_code if code is not None else 0}.", ""]
+        lines += [f"{_plain(line)}\n" for line in explain(name).splitlines()]
     return "\n".join(lines)
 
 
