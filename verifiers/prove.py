@@ -297,7 +297,7 @@ def _prove(work: Work, hints: Hints) -> None:
         if kind != ATTRACTION[0]:
             raise Undecided(Code.UNSUPPORTED, "prover.method", f"sums of squares prove {ATTRACTION[0]} only, not {kind}")
         _named_level(work)
-        prove_whole(work)
+        prove_whole(work, hints.degree)
     elif kind in ATTRACTION:
         find_equilibrium(work)
         _named_level(work)

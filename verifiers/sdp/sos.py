@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +28,7 @@ from verifiers.sdp.programme import Programme, Solution, Unsolved, solve
 from verifiers.sdp.rounding import gram, pairs_of, symmetric, texts
 
 Vector = Sequence[Fraction]
+CHUNK = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +171,7 @@ def prove_levels(problem: Problem, levels: Sequence[Fraction], *, order: int | N
     problem : Problem
         Loop, function and domain.
     levels : sequence of Fraction
-        Levels to try; all are solved in one child process.
+        Levels to try, the largest first; ``CHUNK`` of them are solved in one child process.
     order : int, optional
         Half the largest degree of the identity.
 
@@ -178,23 +180,31 @@ def prove_levels(problem: Problem, levels: Sequence[Fraction], *, order: int | N
     (level, fields) or Unsolved
         The largest level with a certificate that was proved here in exact arithmetic; else why there is none, which refutes nothing.
     """
-    chosen = {c: plan(problem, c, order) for c in sorted(levels, reverse=True)}
-    scale = scale_of(problem, max(chosen))
-    answers = solve([programme(p, scale) for p in chosen.values()], solver=solver, seconds=seconds)
-    reason = Unsolved("infeasible", "no level was asked for")
-    for (level, p), answer in zip(chosen.items(), answers, strict=True):
-        if isinstance(answer, Unsolved):
-            reason = answer
-            continue
-        fields = certificate(p, scale, answer) if answer.x[0] > 0 else None
-        if fields is not None:
-            return level, fields
-        reason = Unsolved("infeasible", f"at the level {float(level):.9g} the margin is {answer.x[0]:.2g}, and the rounded matrices are not definite")
+    chosen = [(c, plan(problem, c, order)) for c in sorted(levels, reverse=True)]
+    reason, end = Unsolved("infeasible", "no level was asked for"), time.monotonic() + seconds
+    for first in range(0, len(chosen), CHUNK):
+        some = chosen[first:first + CHUNK]
+        scale = scale_of(problem, some[0][0])
+        answers = solve([programme(p, scale) for _, p in some], solver=solver, seconds=max(1.0, end - time.monotonic()))
+        for (level, p), answer in zip(some, answers, strict=True):
+            if isinstance(answer, Unsolved):
+                reason = answer
+                continue
+            fields = certificate(p, scale, answer) if answer.x[0] > 0 else None
+            if fields is not None:
+                return level, fields
+            reason = Unsolved("infeasible", f"at the level {float(level):.9g} the margin is {answer.x[0]:.2g}, and the rounded matrices are not "
+                              "definite")
     return reason
 
 
 def scale_of(problem: Problem, level: Fraction) -> list[Fraction]:
-    """Powers of two near the reach of {V <= level} along each axis: numbers of order one in the programme, no change of what is proved."""
+    """Powers of two near the reach of {V <= level} along each axis: numbers of order one in the programme, no change of what is proved.
+
+    Where the domain has multipliers its half-widths are taken instead.
+    """
+    if not problem.local:
+        return [Fraction(2) ** round(math.log2((b - a) / 2)) for a, b in zip(*problem.domain, strict=True)]
     found = []
     for i in range(len(problem.f)):
         axis = {m[i]: float(v) for m, v in problem.v.terms.items() if sum(m) == m[i]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -18,15 +18,18 @@ from verifiers.kernel.graph import Floats
 from verifiers.kernel.local import Enclosure
 from verifiers.kernel.polynomial import Polynomial, polynomials, shifted
 from verifiers.kernel.setting import Source, make_stage
+from verifiers.kernel.sos import polynomial_graph
 from verifiers.kernel.stage import Stage
 from verifiers.kernel.tree import LEAF, NOTHING
 from verifiers.region import quadratic as quad
 from verifiers.region.attraction import Undecided, Work, texts
+from verifiers.sdp.fit import fit
 from verifiers.sdp.programme import Unsolved
-from verifiers.sdp.sos import Problem, first_failure, prove_levels, quadratic_form, values
+from verifiers.sdp.sos import Problem, claim_terms, first_failure, prove_levels, quadratic_form, values
 
-FACTORS = (1 - 1e-9, 1 - 1e-7, 1 - 1e-6, 1 - 1e-5, 0.9999, 0.999, 0.99, 0.97, 0.95, 0.9, 0.8, 0.65, 0.5, 0.25)
-DIGITS = 10
+FACTORS = (1 - 1e-9, 1 - 1e-7, 1 - 1e-6, 1 - 1e-5, 0.9999, 0.999, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.65, 0.5, 0.25)
+COARSE = 5  # a fitted polynomial is not proved closer to the estimate than the sixth factor
+DIGITS, BETWEEN = 10, 3
 DEPTH = 22
 
 
@@ -38,10 +41,16 @@ class Candidate:
     source: Source
     entry: dict[str, Any] | None
     problem: Problem
+    order: int | None = None
 
 
-def prove_whole(work: Work) -> None:
+def prove_whole(work: Work, degree: int | None = None) -> None:
     """Prove the region of attraction of the setting by sums of squares; fills ``work`` or raises :class:`Undecided`.
+
+    Parameters
+    ----------
+    degree : int, optional
+        Of the function that is searched where none is named: 2 by default, a fitted polynomial above (:mod:`verifiers.sdp.fit`).
 
     Raises
     ------
@@ -51,20 +60,33 @@ def prove_whole(work: Work) -> None:
     origin = _exact_equilibrium(work)
     x = shifted(origin)
     f = tuple(polynomials(work.setting.loop.field, x))
-    candidate = _named(work, x, f) if "V" in work.setting.functions else _quadratic(work, origin, x, f)
+    if "V" in work.setting.functions:
+        candidate = _named(work, x, f)
+    else:
+        candidate = _fitted(work, origin, x, f, degree) if degree is not None and degree > 2 else _quadratic(work, origin, x, f)
     setting = work.setting
     setting.functions[candidate.name] = candidate.source
     if candidate.entry is not None:
         work.functions[candidate.name] = candidate.entry
     wanted = setting.requirement.level
-    levels = [wanted] if wanted is not None else _levels(ceiling(candidate.problem, candidate.source, work.seed))
-    found = prove_levels(candidate.problem, levels, seconds=max(1.0, work.left))
-    if isinstance(found, Unsolved) and not candidate.problem.local:
-        found = prove_levels(_cut(candidate.problem), levels, seconds=max(1.0, work.left))
+    factors = FACTORS if candidate.order is None else FACTORS[COARSE:]
+    levels = [wanted] if wanted is not None else _levels(ceiling(candidate.problem, candidate.source, work.seed), factors)
+    found = prove_levels(candidate.problem, levels, order=candidate.order, seconds=max(1.0, work.left))
+    if isinstance(found, Unsolved) and candidate.name == "V" and found.reason == "infeasible":
+        found = prove_levels(replace(candidate.problem, local=False), levels, seconds=max(1.0, work.left))
+    if not isinstance(found, Unsolved) and found[0] < max(levels):
+        found = _finer(work, candidate, found, min(c for c in levels if c > found[0]))
     if isinstance(found, Unsolved):
         code = {"timeout": Code.BUDGET, "absent": Code.UNSUPPORTED}.get(found.reason, Code.NO_PROOF_FOUND)
         raise Undecided(code, "whole", f"no sum of squares was found and proved for {candidate.name}: {found.says}")
     _record(work, candidate, *found)
+
+
+def _finer(work: Work, candidate: Candidate, found: tuple[Fraction, dict[str, Any]], above: Fraction) -> tuple[Fraction, dict[str, Any]]:
+    """Levels between the one proved and the next one tried."""
+    steps = [found[0] + (above - found[0]) * Fraction(k, BETWEEN + 1) for k in range(1, BETWEEN + 1)]
+    better = prove_levels(candidate.problem, steps, order=candidate.order, seconds=max(1.0, work.left))
+    return found if isinstance(better, Unsolved) else better
 
 
 def _record(work: Work, candidate: Candidate, level: Fraction, fields: dict[str, Any]) -> None:
@@ -106,8 +128,15 @@ def _named(work: Work, x: Sequence[Polynomial], f: tuple[Polynomial, ...]) -> Ca
     return Candidate("V", source, None, Problem(v, f, tuple(x), (work.setting.lo, work.setting.hi), True))
 
 
-def _cut(problem: Problem) -> Problem:
-    return Problem(problem.v, problem.f, problem.x, problem.domain, False)
+def _fitted(work: Work, origin: tuple[Fraction, ...], x: Sequence[Polynomial], f: tuple[Polynomial, ...], degree: int) -> Candidate:
+    """A polynomial of higher degree, fitted to samples."""
+    problem = Problem(Polynomial({}), f, tuple(x), (work.setting.lo, work.setting.hi), False)
+    v = fit(problem, work.loop, degree, seed=work.seed)
+    if v is None:
+        raise Undecided(Code.NO_PROOF_FOUND, "whole", f"no polynomial of degree {degree} could be fitted to simulated states of the domain")
+    terms = claim_terms(v, origin)
+    source = Source(None, (), polynomial_graph(terms, len(origin), "functions.P"))
+    return Candidate("P", source, {"kind": "polynomial", "terms": terms}, replace(problem, v=v), degree + 1)
 
 
 def _quadratic(work: Work, origin: tuple[Fraction, ...], x: Sequence[Polynomial], f: tuple[Polynomial, ...]) -> Candidate:
@@ -188,12 +217,12 @@ def _faces(problem: Problem, seed: int) -> Floats:
     return np.asarray(points - centre)
 
 
-def _levels(top: float) -> list[Fraction]:
+def _levels(top: float, factors: Sequence[float]) -> list[Fraction]:
     """Levels to try below an estimate, each a short decimal rounded down."""
     if not 0 < top < math.inf:
         raise Undecided(Code.NO_PROOF_FOUND, "whole", "the function does not decrease near the equilibrium, or its level has no limit in the domain")
     scale = Fraction(10) ** (DIGITS - 1 - math.floor(math.log10(top)))
-    return list(dict.fromkeys(Fraction(math.floor(Fraction(top * k) * scale)) / scale for k in FACTORS))
+    return list(dict.fromkeys(Fraction(math.floor(Fraction(top * k) * scale)) / scale for k in factors))
 
 
 def boundary_tree(stage: Stage) -> bytes | None:

@@ -95,6 +95,37 @@ def test_a_quadratic_is_found_where_none_is_named(tmp_path):
     assert verdict.receipt.region["function"] == "Q" and verdict.receipt.region["volume_lower_bound"] > 6
 
 
+@pytest.mark.slow
+def test_degree_six_fills_the_region(tmp_path):
+    """At least 95 % of the true area 13.72222 of reversed van der Pol is certified."""
+    pytest.importorskip("cvxpy")
+    path = case(tmp_path, 'level = "max"\nmin_volume = "13.03611"', more="degree = 6\n")
+    text = path.read_text(encoding="utf-8").replace('["-3", "-3"]', '["-2.1", "-2.75"]').replace('["3", "3"]', '["2.1", "2.75"]')
+    path.write_text(text, encoding="utf-8")
+    verdict = verify(path)
+    assert verdict.outcome == "PROVED" and verdict.receipt.region["function"] == "P"
+    assert verdict.receipt.region["volume_lower_bound"] >= 0.95 * 13.72222
+
+
+def test_a_fit_parts_what_converges_from_what_does_not(proved):
+    """The candidate falls on the samples and its unit level set holds no sample that leaves."""
+    from verifiers.kernel.polynomial import polynomials, shifted
+    from verifiers.prove import read_question
+    from verifiers.region.sampling import FloatLoop
+    from verifiers.sdp.fit import fit
+    from verifiers.sdp.sos import Problem, decrease, values
+
+    setting = read_question(proved).setting()
+    x = shifted([Fraction(0)] * 2)
+    f = tuple(polynomials(setting.loop.field, x))
+    empty = Problem(polynomials(setting.functions["V"].network, x)[0], f, tuple(x), (setting.lo, setting.hi), False)
+    v = fit(empty, FloatLoop(setting.loop.field, "continuous"), 4, rate=0.02, shrink=0.9)
+    assert v is not None
+    points = np.random.default_rng(5).uniform(-1, 1, (2000, 2))
+    inside = points[values(v, points) <= 0.9]
+    assert len(inside) > 500 and (values(decrease(v, f), inside) > 0).all()
+
+
 # one fault each ------------------------------------------------------------------------------------------------------------
 
 def whole(predicate):

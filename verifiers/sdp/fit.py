@@ -1,0 +1,91 @@
+r"""A polynomial V of higher degree for a loop, fitted to samples by linear programming; a candidate for a proof, and nothing more.
+
+Samples of the domain are simulated and parted into those that come near the equilibrium and the rest, then both sets are shrunk by a factor k < 1
+towards it.  The linear programme looks for coefficients with
+
+.. math:: -\nabla V(x) \cdot f(x) \ge \varepsilon |x - x^*|^2 \;\;(x \in k I),\qquad V(x) \ge 1 \;\;(x \in k O),\qquad
+          \min \sum_{x \in k I} \max(0, V(x) - 1),
+
+so that {V <= 1} fills the shrunk region.  Constraints are added where they are violated most, until none is.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import linprog
+
+from verifiers.kernel.graph import Floats
+from verifiers.kernel.polynomial import Monomial, Polynomial
+from verifiers.region.sampling import FloatLoop
+from verifiers.sdp.rounding import significant
+from verifiers.sdp.sos import Problem, monomials, values
+
+SAMPLES, STEPS, DT = 12_000, 500, 0.04
+FIRST, MORE, ROUNDS = 250, 60, 14
+NEAR = 0.2
+LARGEST = 50.0
+
+
+def fit(problem: Problem, loop: FloatLoop, degree: int, *, shrink: float = 0.992, rate: float = 0.003, seed: int = 0) -> Polynomial | None:
+    """Fit V(x* + y) of this degree, without constant and linear terms.
+
+    Parameters
+    ----------
+    problem : Problem
+        Loop and domain; its V is not used.
+    loop : FloatLoop
+        The same loop in floats, for the simulation.
+    degree : int
+        Of V, even.
+    shrink, rate : float
+        k and epsilon of the module's docstring (epsilon in the unit of V' per square of the state, after scaling by the domain's half-widths).
+
+    Returns
+    -------
+    Polynomial or None
+        In y, coefficients rounded to rationals; None where no sample converges or the programme fails.
+    """
+    lo, hi = (np.array([float(v) for v in end]) for end in problem.domain)
+    centre = np.array([float(p.terms.get((0,) * len(lo), Fraction(0))) for p in problem.x])
+    start = np.random.default_rng(seed).uniform(lo, hi, (SAMPLES, len(lo)))
+    with np.errstate(all="ignore"):
+        end = loop.trajectory(start, STEPS, DT)[-1]
+        inside = np.asarray((np.abs(end - centre) < NEAR * (hi - lo) / 2).all(axis=1))
+    y = shrink * (start - centre)
+    if not inside.any() or inside.all():
+        return None
+    return _programme(problem, y[inside], y[~inside], monomials(len(lo), 2, degree), ((hi - lo) / 2, rate, seed))
+
+
+def _programme(problem: Problem, near: Floats, far: Floats, basis: tuple[Monomial, ...], options: tuple[Floats, float, int]) -> Polynomial | None:
+    half, rate, seed = options
+    rng = np.random.default_rng(seed)
+    close = np.concatenate([near, *(factor * near[:500] for factor in (0.3, 0.1, 0.03))])
+    f = np.stack([values(p, close) for p in problem.f], axis=1)
+    slopes = np.stack([sum(values(Polynomial({m: Fraction(1)}).derivative(i), close) * f[:, i] for i in range(len(half))) for m in basis], axis=1)
+    falls = slopes / ((close / half) ** 2).sum(axis=1, keepdims=True)
+    low, high = (np.stack([values(Polynomial({m: Fraction(1)}), at) for m in basis], axis=1) for at in (near, far))
+    kept = [set(rng.choice(len(a), min(FIRST, len(a)), replace=False).tolist()) for a in (falls, high, low)]
+    coefficients = None
+    for _ in range(ROUNDS):
+        a, b, c = (sorted(k) for k in kept)
+        rows = sparse.vstack([sparse.hstack([sparse.csr_matrix(falls[a]), sparse.csr_matrix((len(a), len(c)))]),
+                              sparse.hstack([sparse.csr_matrix(-high[b]), sparse.csr_matrix((len(b), len(c)))]),
+                              sparse.hstack([sparse.csr_matrix(low[c]), -sparse.identity(len(c))])]).tocsr()
+        limits = np.concatenate([np.full(len(a), -rate), -np.ones(len(b)), np.ones(len(c))])
+        cost = np.concatenate([np.zeros(len(basis)), np.full(len(c), 1 / len(c))])
+        found = linprog(cost, A_ub=rows, b_ub=limits, bounds=[(-LARGEST, LARGEST)] * len(basis) + [(0, None)] * len(c), method="highs")
+        if found.status != 0:
+            break
+        coefficients = found.x[:len(basis)]
+        broken = falls @ coefficients + rate, 1 - high @ coefficients, low @ coefficients - 1
+        if broken[0].max() < 0.02 * rate and broken[1].max() < 2e-3:
+            break
+        for k, violation in zip(kept, broken, strict=True):
+            k |= {int(i) for i in np.argsort(-violation)[:MORE] if violation[i] > 0}
+    if coefficients is None:
+        return None
+    return Polynomial({m: v for m, v in zip(basis, significant(coefficients, 30), strict=True) if v})
