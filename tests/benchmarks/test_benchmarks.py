@@ -7,7 +7,21 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from benchmarks import agreement, cartpole, chain, first_order_peer, harness, kernel_speed, linear_loops, lsnc, pairs, precise, published_pairs, run
+from benchmarks import (
+    agreement,
+    cartpole,
+    chain,
+    first_order_peer,
+    harness,
+    kernel_speed,
+    linear_loops,
+    lsnc,
+    pairs,
+    precise,
+    published_pairs,
+    run,
+    sdp_layer,
+)
 from benchmarks.deciding import Asked, present
 from benchmarks.queries import ball, convex_relu, larger_networks, van_der_pol
 from verifiers.kernel.codes import Refusal
@@ -267,3 +281,10 @@ def test_own_specifications_of_the_kind_and_mutated_ones(cases):
     report = lsnc.run(lsnc.Settings(names=("state_0",), repeat=1, own=2, changed=1, limit=100.0))
     assert [len(table.rows) for table in report.tables] == [1, 4, 3, 6]
     assert not [c.says for c in report.checks if c.holds is False and ("slack" in c.says or "sign" in c.says or "shrunk" in c.says)]
+
+
+def test_the_sdp_layer_runs_through():
+    """One level of the named V; the bounds need the published network."""
+    pytest.importorskip("cvxpy")
+    report = sdp_layer.run(sdp_layer.Settings((), (("2", None, ("3", "3"), "PROVED"),), 60.0))
+    assert failed(report) == [] and report.tables[1].rows[0][2] == "proved"
