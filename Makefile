@@ -3,6 +3,7 @@
 #   make test    the development install and the test suite
 #   make test-rl the bridges to PyTorch, Stable-Baselines3 and scikit-learn, and the example that trains a policy (installs PyTorch)
 #   make docs    the documentation site, warnings as errors
+#   make mutants mutants of the kernel against vectors and unit tests, hours for all of them; MODULES="tree properties" names some
 #   make check   ruff, mypy --strict on the kernel, import contracts, docstrings and house rules
 #   make bench   the benchmarks, ratios against named peers in the same run
 #   make figures the figures of papers and of the README, from bundles proved and checked in the same run
@@ -18,7 +19,7 @@ export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-rl test-slow check bench figures clean
+.PHONY: help demo docs test test-rl test-slow mutants check bench figures clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -63,6 +64,9 @@ docs: $(VENV)/.docs
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m slow
+
+mutants: $(VENV)/.dev
+	$(BIN)/python tests/mutants/run.py $(MODULES)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -35,8 +35,9 @@ SECONDS = 90
 """CPU seconds after which a mutant counts as killed: it does not end."""
 KERNEL_TESTS = "tests/verifiers/kernel/"
 TESTS = {"jets": ("test_enclosures.py", "test_unknown_constants.py"), "smooth": ("test_enclosures.py", "test_elementary.py"),
-         "stage": ("test_enclosures.py",), "strict": ("test_bundle.py", "test_plant.py"), "tree": ("test_tree.py",),
-         "properties": ("test_tree.py",), "local": ("test_definite.py",), "setting": ("test_check.py",), "rational": ("test_rational.py",)}
+         "stage": ("test_rules.py", "test_enclosures.py"), "strict": ("test_bundle.py", "test_plant.py"), "tree": ("test_rules.py",),
+         "properties": ("test_rules.py",), "local": ("test_rules.py", "test_definite.py"), "setting": ("test_check.py",),
+         "rational": ("test_rules.py",)}
 """Unit tests of a module where they are not in the file of its name."""
 
 
