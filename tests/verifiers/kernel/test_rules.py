@@ -12,7 +12,7 @@ import pytest
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Affine, Builder, Graph
 from verifiers.kernel.local import Enclosure
-from verifiers.kernel.properties import Goal, check_cover, check_shell, judge_decrease, judge_inner
+from verifiers.kernel.properties import Goal, check_boundary, check_cover, check_shell, judge_decrease, judge_inner
 from verifiers.kernel.rational import down, parse, parse_matrix, sqrt_up, up
 from verifiers.kernel.stage import Evaluation, Function, Stage, in_frame, quadratic, strip_output
 from verifiers.kernel.tree import DECREASE, INNER, INSIDE, LEAF, MAX_DEPTH, NOTHING, leaves
@@ -204,6 +204,19 @@ def test_a_cover_counts_its_leaves():
     data = bytes([0, 0, LEAF + NOTHING, LEAF + INSIDE, 0, LEAF + INSIDE, LEAF + NOTHING])
     count, volume = check_cover(made, data, made.lo, made.hi, "t", Code.LEAF_NOT_INSIDE, lambda lo, _: np.ones(len(lo), dtype=bool))
     assert count == 4 and volume == pytest.approx(1.0)
+
+
+@pytest.mark.threat("T13")
+def test_a_boundary_is_shown_leaf_by_leaf():
+    made, data = stage(level="1/2"), bytes([0, LEAF + NOTHING, LEAF + NOTHING])
+    assert check_boundary(made, data, "t") == 2
+    for other, code in ((stage(level="4"), Code.CONTAINMENT), (replace(made, level=Fraction(1)), Code.CONTAINMENT)):
+        with pytest.raises(Refusal) as no:
+            check_boundary(other, data, "t")
+        assert no.value.code is code
+    with pytest.raises(Refusal) as no:
+        check_boundary(made, bytes([0, LEAF + NOTHING, LEAF + INSIDE]), "t")
+    assert no.value.code is Code.MALFORMED_CERTIFICATE
 
 
 def test_numbers_at_the_edge_of_what_is_read():
