@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import mutate
 import run
 
-SAMPLED = ("properties", "tree")
+SAMPLED = ("properties", "rational", "tree")
 """Modules all of whose mutants have been met; what survived is listed or has got a test."""
 
 
