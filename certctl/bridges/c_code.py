@@ -26,6 +26,7 @@ from certctl.view import StageView, View
 from verifiers.kernel.graph import Interval
 from verifiers.kernel.rational import down, up
 
+_INCLUDES = "#include <float.h>\n#include <math.h>"
 _GUARD = """\
 #if defined(__FAST_MATH__)
 #error "compile without -ffast-math: the monitor's error bounds need IEEE 754 arithmetic"
@@ -85,15 +86,31 @@ def write_c(view: View, folder: Path, name: str | None = None) -> list[Path]:
     NotAccepted
         When the kernel did not accept the bundle.
     """
-    if not view.is_certified or not view.stages:
-        raise NotAccepted(f"the kernel says {view.receipt.outcome} ({view.receipt.code} at {view.receipt.at}); only an accepted bundle becomes code")
+    if not view.is_certified or not (view.stages or view.law is not None):
+        raise NotAccepted(f"the kernel says {view.receipt.outcome} ({view.receipt.code} at {view.receipt.at}); only an accepted bundle of a loop or "
+                          "an explicit law becomes code")
     prefix = identifier(name or view.receipt.name)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for suffix, text in ((".h", header(view, prefix)), (".c", source(view, prefix))):
+    texts = (header(view, prefix), source(view, prefix)) if view.law is None else _of_law(view, prefix)
+    for suffix, text in zip((".h", ".c"), texts, strict=True):
         written.append(folder / f"{prefix}{suffix}")
         written[-1].write_text(text, encoding="ascii", newline="\n")
     return written
+
+
+def _of_law(view: View, prefix: str) -> tuple[str, str]:
+    from certctl.bridges.c_law import law_header, law_source, open_law
+
+    law, receipt, big = open_law(view), view.receipt, prefix.upper()
+    box = [f"x[{i}] from {float(lo):.9g} to {float(hi):.9g}" for i, (lo, hi) in enumerate(zip(law.lb, law.ub, strict=True))]
+    about = _block([f"{receipt.name}: written by certctl from a bundle that its kernel accepted ({receipt.level}); do not edit.", "",
+                    f"bundle      sha256 {receipt.bundle_digest}", f"controller  sha256 {receipt.controller_sha256}", "",
+                    f"Claim: {statement(view)}", "", "Not claimed:", *(f"- {line}" for line in not_claimed(view)), "",
+                    "Parameters, in this order:", *box])
+    head = "\n\n".join([about, f"#ifndef {big}_H\n#define {big}_H", *law_header(law, prefix), f"#endif /* {big}_H */"]) + "\n"
+    sha = f'const char {prefix}_bundle_sha256[65] = "{receipt.bundle_digest}";'
+    return head, "\n\n".join([_INCLUDES, f'#include "{prefix}.h"', _GUARD, sha, law_source(law, prefix)]) + "\n"
 
 
 def _block(lines: Iterable[object]) -> str:
@@ -183,7 +200,7 @@ def source(view: View, prefix: str) -> str:
     heads = [_block([f"{view.receipt.name}: written by certctl from bundle sha256 {view.receipt.bundle_digest}; do not edit.",
                      "Compile as C99 with double arithmetic (no -ffast-math). Static arrays only; bytes of vectors on the stack: " + stack + ".",
                      "Constants are hexadecimal and exact. Every end of an enclosure is moved outward after every operation."]),
-             "#include <float.h>\n#include <math.h>", f'#include "{prefix}.h"', _GUARD,
+             _INCLUDES, f'#include "{prefix}.h"', _GUARD,
              f'const char {prefix}_bundle_sha256[65] = "{view.receipt.bundle_digest}";']
     return "\n\n".join([*heads, library(needs), *functions]) + "\n"
 

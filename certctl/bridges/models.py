@@ -48,8 +48,9 @@ def write_models(view: View, form: str, folder: Path) -> list[Path]:
     ImportError
         When the form needs a package that is not installed.
     """
-    if not view.is_certified or not view.stages:
-        raise NotAccepted(f"the kernel says {view.receipt.outcome} ({view.receipt.code} at {view.receipt.at}); only an accepted bundle is exported")
+    if not view.is_certified or not (view.stages or (form == "c" and view.law is not None)):
+        raise NotAccepted(f"the kernel says {view.receipt.outcome} ({view.receipt.code or view.receipt.property}); only an accepted bundle of a "
+                          "loop is exported in this form, and an explicit law as C")
     folder.mkdir(parents=True, exist_ok=True)
     return FORMATS[form](view, folder)
 

@@ -71,11 +71,15 @@ def export(
 
 
 def _models(bundle: Path, form: ExportFormat, folder: Path, requirement: Path | None, chosen: OutputFormat) -> int:
+    from certctl.bridges.c_code import NotAccepted
     from certctl.bridges.models import write_models
 
     view = _opened(bundle, requirement)
     result = from_receipt(view.receipt, bundle)
-    written = write_models(view, form.value, folder) if view.is_certified else []
+    try:
+        written = write_models(view, form.value, folder) if view.is_certified else []
+    except NotAccepted as no:
+        raise UsageError(f"{bundle}: {no}") from None
     if chosen is OutputFormat.json:
         dump({**to_json(result), "format": form.value, "bundle_digest": view.receipt.bundle_digest, "files": [str(path) for path in written]})
     else:
