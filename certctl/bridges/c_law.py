@@ -3,8 +3,8 @@ r"""An explicit law as C99: a walk down its tree, in doubles for the command, in
 ``NAME_command(x, u)`` writes the law's value and returns 1, or NaN and 0 where the law has none.  ``NAME_inside(x)`` is the monitor.
 
 Theorem.  On a machine as in :mod:`certctl.bridges.c_code`, ``NAME_inside(x) == 1`` implies that the parameters x lie in the box and that the law
-has a value there, which by the certificate is the optimiser of the problem.  The monitor follows a branch only where the *enclosure* of a·x + c decides
-its sign, so it takes the branches of exact arithmetic, and answers 0 otherwise.  Direction: under-approximation.  It does not say that a
+has a value there, which by the certificate is the optimiser of the problem.  The monitor follows a branch only where the *enclosure* of a·x + c
+decides its sign, so it takes the branches of exact arithmetic, and answers 0 otherwise.  Direction: under-approximation.  It does not say that a
 loop with the law is stable, nor that the next state is feasible again.
 """
 
