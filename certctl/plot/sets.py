@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,13 +156,19 @@ def shadow(ax: Any, view: View, edge: Floats, *, axes: tuple[int, int]) -> None:
     _key(ax, "line", words, color=palette.GREY, linestyle="-.", linewidth=0.8)
 
 
-def _on_grid(view: View, axes: tuple[int, int], base: Floats, low: Floats, high: Floats, resolution: int) -> tuple[Floats, Floats, Floats]:
+def on_grid(function: Callable[[Floats], Floats], axes: tuple[int, int], base: Floats, low: Floats, high: Floats,
+            resolution: int) -> tuple[Floats, Floats, Floats]:
+    """Values (k, k) of a function of points (B, n) on a grid of two states, the others at ``base``, and the two axes (k,)."""
     i, j = axes
     first, second = np.linspace(low[i], high[i], resolution), np.linspace(low[j], high[j], resolution)
     points = np.tile(base, (resolution * resolution, 1))
     points[:, i], points[:, j] = np.tile(first, resolution), np.repeat(second, resolution)
-    parts = [view.signed(block) for block in np.array_split(points, max(1, points.shape[0] // 20000))]
-    values = np.concatenate(parts).reshape(resolution, resolution)
+    parts = [function(block) for block in np.array_split(points, max(1, points.shape[0] // 20000))]
+    return np.concatenate(parts).reshape(resolution, resolution), first, second
+
+
+def _on_grid(view: View, axes: tuple[int, int], base: Floats, low: Floats, high: Floats, resolution: int) -> tuple[Floats, Floats, Floats]:
+    values, first, second = on_grid(view.signed, axes, base, low, high, resolution)
     # Beyond a few units only the sign matters, and a plain number keeps the contour clean where a function overflows.
     return np.clip(np.nan_to_num(values, nan=1e3, posinf=1e3, neginf=-1e3), -1e3, 1e3), first, second
 

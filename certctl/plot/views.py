@@ -13,9 +13,9 @@ import numpy as np
 from certctl.cli.output import round_down
 from certctl.plot import palette
 from certctl.plot.paths import _runge_kutta, _step, boundary_points
-from certctl.plot.sets import Bundle, _key, _on_grid, domain, region_label
+from certctl.plot.sets import Bundle, _key, _on_grid, domain, on_grid, region_label
 from certctl.view import View, open_view
-from verifiers.kernel.graph import Floats, Graph
+from verifiers.kernel.graph import Floats
 from verifiers.load.floats import evaluate
 from verifiers.load.plant import clipped_command
 
@@ -52,7 +52,8 @@ def levels(ax: Any, bundle: Bundle, *, axes: tuple[int, int] = (0, 1), at: Seque
     view = open_view(bundle)
     if view.stages:
         stage, base = view.stages[-1], view.equilibrium if at is None else np.asarray(at, dtype=np.float64)
-        values, first, second = _graph_on_grid(view, stage.graph, axes, base, resolution)
+        values, first, second = on_grid(lambda x: evaluate(stage.graph, x)[:, 0], axes, base, *view.domain, resolution)
+        values = np.nan_to_num(values, nan=1e300)
         lowest, level = float(evaluate(stage.graph, view.equilibrium)[0]), float(stage.level)
         colour = palette.CERTIFIED if view.is_certified else palette.CANDIDATE
         inner, outer = ([lowest + share * (level - lowest) for share in shares] for shares in (_BELOW, _ABOVE))
@@ -91,13 +92,9 @@ def field(ax: Any, bundle: Bundle, *, axes: tuple[int, int] = (0, 1), at: Sequen
     view = open_view(bundle)
     (lo, hi), base = view.domain, view.equilibrium if at is None else np.asarray(at, dtype=np.float64)
     i, j = axes
-    first, second = np.linspace(lo[i], hi[i], count), np.linspace(lo[j], hi[j], count)
-    points = np.tile(base, (count * count, 1))
-    points[:, i], points[:, j] = np.tile(first, count), np.repeat(second, count)
-    moved = evaluate(view.drawn.loop.field, points)
-    discrete = view.drawn.loop.time == "discrete"
-    moved = moved - points if discrete else moved
-    along, across = moved[:, i].reshape(count, count), moved[:, j].reshape(count, count)
+    graph, discrete = view.drawn.loop.field, view.drawn.loop.time == "discrete"
+    along, first, second = on_grid(lambda x: evaluate(graph, x)[:, i] - discrete * x[:, i], axes, base, lo, hi, count)
+    across = on_grid(lambda x: evaluate(graph, x)[:, j] - discrete * x[:, j], axes, base, lo, hi, count)[0]
     if discrete:
         length = np.hypot(along / (hi[i] - lo[i]), across / (hi[j] - lo[j]))
         scale = 0.8 / count / np.maximum(length, 1e-300)
@@ -273,15 +270,6 @@ def framed(ax: Any, opened: Sequence[View], axes: tuple[int, int]) -> None:
 def _framed(ax: Any, view: View, axes: tuple[int, int]) -> None:
     domain(ax, view, axes)
     framed(ax, [view], axes)
-
-
-def _graph_on_grid(view: View, graph: Graph, axes: tuple[int, int], base: Floats, resolution: int) -> tuple[Floats, Floats, Floats]:
-    (lo, hi), (i, j) = view.domain, axes
-    first, second = np.linspace(lo[i], hi[i], resolution), np.linspace(lo[j], hi[j], resolution)
-    points = np.tile(base, (resolution * resolution, 1))
-    points[:, i], points[:, j] = np.tile(first, resolution), np.repeat(second, resolution)
-    values = np.concatenate([evaluate(graph, block)[:, 0] for block in np.array_split(points, max(1, points.shape[0] // 20000))])
-    return np.nan_to_num(values, nan=1e300).reshape(resolution, resolution), first, second
 
 
 def _ellipsoid(view: View) -> tuple[Floats, Floats, float] | None:
