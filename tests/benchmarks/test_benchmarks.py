@@ -11,6 +11,7 @@ from benchmarks import (
     agreement,
     cartpole,
     chain,
+    explicit_mpc,
     first_order_peer,
     harness,
     kernel_speed,
@@ -288,3 +289,18 @@ def test_the_sdp_layer_runs_through():
     pytest.importorskip("cvxpy")
     report = sdp_layer.run(sdp_layer.Settings((), (("2", None, ("3", "3"), "PROVED"),), 60.0))
     assert failed(report) == [] and report.tables[1].rows[0][2] == "proved"
+
+
+def test_explicit_mpc_in_small(cases, monkeypatch):
+    monkeypatch.delenv(explicit_mpc.PEER, raising=False)
+    report = explicit_mpc.run(explicit_mpc.Settings(cases=("yannrl_pend_N2",), horizons=(5,)))
+    assert failed(report) == [] and report.tables[0].rows[0][3] == 9 and report.tables[1].rows[0][1] == 191
+    assert [check.holds for check in report.checks] == [True, True, None]
+
+
+def test_a_peer_that_fails_is_no_time(monkeypatch, tmp_path, cases):
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    broken.chmod(0o755)
+    monkeypatch.setenv(explicit_mpc.PEER, str(broken))
+    assert explicit_mpc.peer(explicit_mpc.cartpole(5), "geometric", 10.0) is None
