@@ -25,8 +25,8 @@ CARTPOLE = {5: 191, 6: 293, 8: 547}
 NOTES = (
     "Counts of the reference cases are those of independent codes. `cartpole N` is the cart-pole of the case `cartpole_N5` with another horizon, "
     "condensed from its model here.",
-    "CPU seconds of one process and thread, at the first run (nothing is warmed up). `tree and kernel`: the exact tree with its hints, then the "
-    "kernel's check of every leaf.",
+    "CPU seconds of one process and thread, at the first run (nothing is warmed up). `all`: search, exact tree with its hints, and the kernel's "
+    "check of every leaf.",
     f"PPOPT is run when {PEER} names a Python that has it (it is no dependency: it needs gurobipy), with the methods of the column, in a process of "
     "its own from the same float64 arrays; its import is not counted. A ratio against a peer that did not finish is a lower bound.",
 )
@@ -104,7 +104,7 @@ def run(settings: Settings | None = None) -> Report:
             _, _, apart = cross_check(problem)
             began = time.process_time()
             found = certify(problem, Path(folder) / f"{name}.cert")
-            spent = time.process_time() - began - found.solution.seconds
+            spent = time.process_time() - began
             with np.load(CASES / "mpqp" / f"{name}__samples.npz") as samples:
                 error = float(np.nanmax(np.abs(found.partition.law.evaluate(samples["theta"]) - samples["z"])))
             part = found.partition
@@ -127,6 +127,6 @@ def run(settings: Settings | None = None) -> Report:
                       min(times) / own if times else None))
     return Report(CLAIM, tuple(checks), (
         Table("Laws of the reference cases", ("case", "parameters", "rows", "regions", "leaves", "of them infeasible", "half-spaces",
-                                              "tree and kernel, CPU s", "kernel, wall s", "largest error"), tuple(rows)),
+                                              "all, CPU s", "kernel, wall s", "largest error"), tuple(rows)),
         Table("The search alone, CPU s", ("problem", "regions", "certctl", *(f"PPOPT {m}" for m in s.methods), "best PPOPT / certctl"), tuple(races)),
     ), NOTES)
