@@ -22,8 +22,8 @@ from verifiers.load.simplify import simplified
 from verifiers.smt.branch_and_bound import process_pool
 from verifiers.smt.decider import Decision, Evidence, Sat, Unknown, Unsat, Witness, replay
 from verifiers.smt.query import Query
-from verifiers.smt.refutation import search, task_for
-from verifiers.smt.witness_search import Violation, around, candidates, rounded, violation_of
+from verifiers.smt.refutation import FEWEST, grow, search, task_for
+from verifiers.smt.witness_search import Violation, around, candidates, rounded, samples, violation_of
 
 REPLAYS = 24
 """Most candidates replayed in one go where one witness is asked for."""
@@ -82,10 +82,18 @@ class Native:
             return Unknown("unsupported", "a side of the box exceeds float64")
         graph = simplified(query.graph)
         violation = violation_of(graph, query.formula, lo, hi, self.seed)
-        found = _replayed(query, candidates(violation, lo, hi, seed=self.seed), violation, 1)
+        task = task_for(graph, query.formula, deadline, hi - lo, violation)
+        # what is cheap first: samples, then the top of a tree, then descent, then as large a tree as time allows
+        top = None
+        found = _replayed(query, samples(violation, lo, hi, seed=self.seed), violation, 1)
+        if not found:
+            top = grow(task, lo[None], hi[None], most=FEWEST)
+            if top.finished:
+                return _checked(query, b"".join(top.levels), top.boxes, None, 1)
+            near = top.candidates if top.candidates.size else None
+            found = _replayed(query, candidates(violation, lo, hi, starts=near, seed=self.seed), violation, 1)
         if found:
             return Sat(self._more(query, violation, found, lo, hi, deadline, count))
-        task = task_for(graph, query.formula, deadline, hi - lo, violation)
         workers = self.workers or min(os.cpu_count() or 1, 16)
         with ExitStack() as stack:
             pool: list[Executor | None] = []
@@ -96,7 +104,7 @@ class Native:
                 return pool[0]
 
             for attempt in range(1, 4):
-                growth, tree = search(task, lo, hi, executor)
+                growth, tree = search(task, lo, hi, executor, top if attempt == 1 else None)
                 if tree is not None:
                     return _checked(query, tree, growth.boxes, pool[0] if pool else None, workers)
                 if growth.why not in ("candidate", "depth"):

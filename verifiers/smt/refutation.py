@@ -137,12 +137,14 @@ def joined(above: Growth, below: list[Growth]) -> bytes:
     return b"".join(above.levels) + b"".join(g.levels[k] for k in range(depth) for g in below if k < len(g.levels))
 
 
-def search(task: Task, lo: Floats, hi: Floats, pool: Callable[[], Executor | None]) -> tuple[Growth, bytes | None]:
+def search(task: Task, lo: Floats, hi: Floats, pool: Callable[[], Executor | None], first: Growth | None = None) -> tuple[Growth, bytes | None]:
     """Refute the formula over one box (n,): the last growth, and the tree where it is complete.
 
-    Open boxes are handed out in groups once there are enough of them, through the executor that ``pool`` makes then.
+    Open boxes are handed out in groups once there are enough of them, through the executor that ``pool`` makes then.  ``first`` is the top of the
+    tree where it has been grown already.
     """
-    first = grow(task, lo[None], hi[None], most=FEWEST)
+    if first is None or first.why:
+        first = grow(task, lo[None], hi[None], most=FEWEST)
     if first.finished:
         return first, b"".join(first.levels)
     if first.why:

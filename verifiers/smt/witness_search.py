@@ -17,7 +17,9 @@ from verifiers.load.floats import evaluate
 from verifiers.smt.query import And, Atom, Formula
 
 STRICT = 1e-300
-SAMPLES, STARTS, STEPS = 2048, 96, 40
+SAMPLES, STARTS, STEPS = 1024, 64, 40
+ENOUGH = -1e-3
+"""Excess, in units of its spread over the box, at which descent need not go on."""
 SCALES, DRAWN = 16, 64
 DENOMINATORS = (1, 2, 4, 10, 60, 1000)
 
@@ -74,19 +76,26 @@ def violation_of(graph: Graph, formula: Formula, lo: Floats, hi: Floats, seed: i
     return Violation(graph, formula, scales)
 
 
-def candidates(violation: Violation, lo: Floats, hi: Floats, *, starts: Floats | None = None, seed: int = 0) -> Floats:
-    """States (C, n) of the box [lo, hi] with the least excess found, least first."""
+def samples(violation: Violation, lo: Floats, hi: Floats, *, starts: Floats | None = None, seed: int = 0) -> Floats:
+    """States (C, n) of the box [lo, hi], least excess first: the middle, random ones, corners, and ``starts``."""
     rng = np.random.default_rng(seed)
     n = len(lo)
-    drawn = rng.uniform(lo, hi, (SAMPLES, n))
     corners = np.where(rng.integers(0, 2, (min(SAMPLES // 8, 2**min(n, 12)), n)) > 0, hi, lo)
-    x = np.concatenate([0.5 * (lo + hi)[None], drawn, corners, *([] if starts is None else [starts])])
-    x = x[np.argsort(violation(x), kind="stable")[:STARTS]]
+    x = np.concatenate([0.5 * (lo + hi)[None], rng.uniform(lo, hi, (SAMPLES, n)), corners, *([] if starts is None else [starts])])
+    return np.asarray(x[np.argsort(violation(x), kind="stable")[:STARTS]])
+
+
+def candidates(violation: Violation, lo: Floats, hi: Floats, *, starts: Floats | None = None, seed: int = 0) -> Floats:
+    """States (C, n) of the box [lo, hi] with the least excess that descent from samples and ``starts`` found, least first."""
+    rng = np.random.default_rng(seed)
+    x = samples(violation, lo, hi, starts=starts, seed=seed)
     if starts is not None:
         x = np.concatenate([x, starts[:STARTS]])
     best, value = x, violation(x)
     step = 0.1 * (hi - lo)
     for k in range(STEPS):
+        if k % 8 == 0 and (value <= ENOUGH).any():
+            break
         x = np.clip(x - step * np.sign(violation.gradient(x)) * rng.uniform(0.2, 1.0, (x.shape[0], 1)), lo, hi)
         now = violation(x)
         better = now < value

@@ -40,6 +40,7 @@ ALONE = Native(workers=1)
 @pytest.fixture
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     """No witness is ever found, so that only proofs can answer."""
+    monkeypatch.setattr(native, "samples", lambda violation, lo, hi, **_: np.zeros((0, len(lo))))
     monkeypatch.setattr(native, "candidates", lambda violation, lo, hi, **_: np.zeros((0, len(lo))))
     monkeypatch.setattr(native, "violation_of", lambda *_: native._never)
 
@@ -106,6 +107,7 @@ def test_a_bug_in_the_search_is_no_unsat(bug: str, monkeypatch: pytest.MonkeyPat
         found.append(tree)
         return growth, tree
 
+    monkeypatch.setattr(native, "FEWEST", 0)
     if name != "search":
         monkeypatch.setattr(module, name, wrong)
     monkeypatch.setattr(native, "search", watched)
@@ -125,6 +127,7 @@ def starved(*_: Any) -> Any:
 @pytest.mark.threat("T07", "T23")
 @pytest.mark.parametrize(("fault", "reason"), [(broken, "crash"), (starved, "memory")])
 def test_what_ends_a_search_is_unknown(fault: Any, reason: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(native, "FEWEST", 0)
     monkeypatch.setattr(native, "search", fault)
     answer = ALONE.decide(TRUE, 10.0)
     assert isinstance(answer, Unknown) and answer.reason == reason
@@ -147,6 +150,7 @@ def test_numbers_beyond_float64_are_unsupported():
 def test_processes_answer_as_one_process_does(monkeypatch: pytest.MonkeyPatch):
     """Enough boxes for groups and for a replay in parts."""
     monkeypatch.setattr(refutation, "FEWEST", 16)
+    monkeypatch.setattr(native, "FEWEST", 16)
     monkeypatch.setattr(native, "LONG", 64)
     b = Builder()
     x = b.input(3)
