@@ -39,7 +39,7 @@ class Settings:
     """Deciders, seconds for each query, names of the queries (None: all), and whether the pendulum of examples/ is proved for its obligations."""
 
     deciders: tuple[str, ...] = NAMES
-    limit: float = 10.0
+    limit: float = 5.0
     names: tuple[str, ...] | None = None
     pendulum: bool = True
 

@@ -29,7 +29,7 @@ class Settings:
 
     deciders: tuple[str, ...] = NAMES
     pairs: tuple[int, ...] = (1, 2, 3)
-    limit: float = 60.0
+    limit: float = 30.0
     precision: float = 1e-4
 
 
