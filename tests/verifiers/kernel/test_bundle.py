@@ -303,6 +303,16 @@ def test_an_unlisted_file_is_refused(folder, name):
 
 
 @pytest.mark.threat("T16")
+def test_an_empty_folder_is_unlisted_and_so_is_a_file_called_proof(folder, tmp_path):
+    (folder / "sub").mkdir()
+    assert refusal(folder).code is Code.UNLISTED_FILE
+    flat = tiny(tmp_path / "flat.cert")
+    shutil.rmtree(flat / "proof")
+    (flat / "proof").write_bytes(b"x")
+    assert refusal(flat).code is Code.UNLISTED_FILE
+
+
+@pytest.mark.threat("T16")
 def test_an_unlisted_name_that_is_no_text_is_refused_in_printable_words(folder):
     Path(os.fsdecode(bytes(folder) + b"/\xff\x1b")).write_bytes(b"x")
     found = refusal(folder)
@@ -334,6 +344,8 @@ def test_a_model_is_not_taken_for_a_pickle(cases):
     assert models
     for model in models:
         forbid_pickle(model.name, model.read_bytes())
+    for data in (b"\x08\x03", b"\x80\x01", b"(a", b"\x08."):  # half of what marks a pickle marks none
+        forbid_pickle("controller.onnx", data)
 
 
 # digests and exchanged files ----------------------------------------------------------------------------------------

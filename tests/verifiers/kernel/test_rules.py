@@ -9,12 +9,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from verifiers.kernel import elementary
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Affine, Builder, Graph
+from verifiers.kernel.jets import JetReading, read_jets, split_boxes
 from verifiers.kernel.local import Enclosure
 from verifiers.kernel.properties import Goal, check_boundary, check_cover, check_shell, judge_decrease, judge_inner
 from verifiers.kernel.rational import down, parse, parse_matrix, sqrt_up, up
-from verifiers.kernel.stage import Evaluation, Function, Stage, in_frame, quadratic, strip_output
+from verifiers.kernel.stage import Evaluation, Function, Stage, _thresholds, in_frame, quadratic, strip_output
 from verifiers.kernel.tree import DECREASE, INNER, INSIDE, LEAF, MAX_DEPTH, NOTHING, leaves
 
 ONE = np.ones(1)
@@ -150,6 +152,30 @@ def test_a_command_may_reach_its_limit():
     wide = stage(command=command, limits=((-0.3, 0.3),))
     assert bool(wide.command_within(*box())[0]) and not bool(wide.command_within(np.array([[0.25]]), np.array([[0.35]]))[0])
     assert not bool(wide.command_within(np.array([[-0.35]]), np.array([[-0.25]]))[0])
+
+
+@pytest.mark.threat("T09")
+def test_thresholds_of_a_value_that_equals_the_level_everywhere(monkeypatch):
+    level = Fraction(1, 4)
+    monkeypatch.setattr(elementary, "sigmoid", lambda lo, hi: (np.full(lo.shape, 0.25), np.full(hi.shape, 0.25)))
+    below, above = _thresholds.__wrapped__("sigmoid", level)
+    guess = -math.log(3)
+    assert below == pytest.approx(guess - guess) and above == pytest.approx(guess + guess)  # all candidates: V <= 1/4 and V >= 1/4 hold at each
+
+
+def test_thresholds_where_the_inverse_is_zero():
+    for op, level in (("sigmoid", Fraction(1, 2)), ("tanh", Fraction(0))):
+        below, above = _thresholds(op, level)
+        assert -1e-9 < below <= 0 <= above < 1e-9
+
+
+def test_a_command_at_its_limit_is_within_and_one_beyond_is_not():
+    lo, hi, command = *box(), linear([[1.0]])
+    centre, radius = split_boxes(lo, hi)
+    reading = JetReading(radius, 1)
+    low, high = (float(end[0, 0]) for end in reading.bounds(read_jets(command, reading, reading.start(centre))))
+    for limits, good in (((low, high), True), ((math.nextafter(low, 1), high), False), ((low, math.nextafter(high, 0)), False)):
+        assert bool(stage(command=command, limits=(limits,)).command_within(lo, hi)[0]) is good
 
 
 def test_a_frame_moves_the_origin_of_a_map_and_of_no_field():
