@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 
+from verifiers.kernel import query
 from verifiers.kernel.codes import Refusal
 from verifiers.kernel.graph import Affine, Builder, Graph, affine_from_rational
 from verifiers.kernel.query import And, Atom, Formula, Or, Refuter, refute
+from verifiers.kernel.taylor import MAX_ORDER_2, taylor_models
 from verifiers.kernel.tree import LEAF
 
 F = Fraction
+mp = mpmath.mp.clone()
+mp.dps = 60
 BOX = (F(-1),) * 2, (F(1),) * 2
 
 
@@ -189,3 +194,123 @@ def test_parts_share_the_leaves_and_one_part_alone_shows_nothing(monkeypatch):
     for part in ((0, 0), (2, 2), (-1, 2)):
         with pytest.raises(Refusal, match="BAD_SHAPE"):
             refute(disc(), *BOX, FAR, bytes([LEAF]), part)
+
+
+def test_an_atom_at_its_bound_and_its_complement():
+    for strict in (False, True):
+        atom = Atom(((0, F(2)), (1, F(-1))), F(3), strict)
+        for y, holds in (((F(2), F(1)), not strict), ((F(2), F(2)), True), ((F(3), F(1)), False)):
+            assert atom.holds(y) is holds and atom.negated().holds(y) is not holds
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("side", [-1, 1])
+def test_contraction_does_not_lose_a_state_between_two_floats(side):
+    """sin x <= b, or >= b, far from the origin: the last state that satisfies it lies between floats, and is kept."""
+    b = Builder()
+    g = b.build([b.unary("sin", b.input(1))])
+    turn, sines = 2 * mp.pi * side * 10**5, np.random.default_rng(1).uniform(-5e-7, 5e-7, 60)
+    centre = float(turn)
+    lo, hi = np.array([[centre - 1e-6]]), np.array([[centre + 1e-6]])
+    near = 0
+    for value in sines.tolist():
+        edge = turn + mp.asin(mp.mpf(value))
+        for atom, ends in ((at_most(0, F(value)), 1), (at_least(0, F(value)), 0)):
+            low, high, empty = Refuter(g, atom).contract(lo, hi)
+            assert not empty[0] and mp.mpf(float(low[0, 0])) <= edge <= mp.mpf(float(high[0, 0]))
+            near += abs(float((low, high)[ends][0, 0]) - float(edge)) < 1e-8
+    assert near > 40
+
+
+def test_a_box_is_empty_by_its_bounds_or_by_its_polynomial():
+    b, c = Builder(), Builder()
+    same, growth = b.build([b.input(1)]), c.build([c.unary("exp", c.input(1))])
+    point, wide = np.full((1, 1), 5.0), np.full((1, 1), 1.2)
+    assert Refuter(same, at_most(0, 4)).contract(point, point)[2][0] and not Refuter(same, at_most(0, 5)).contract(point, point)[2][0]
+    assert Refuter(growth, at_most(0, 0)).contract(-wide, wide)[2][0] and not Refuter(growth, at_most(0, 1)).contract(-wide, wide)[2][0]
+
+
+def told(monkeypatch: pytest.MonkeyPatch, low: list[float], high: list[float]) -> None:
+    monkeypatch.setattr(query, "_solutions", lambda *_: (np.array([low]), np.array([high])))
+
+
+def test_a_box_is_empty_where_one_coordinate_has_no_solution(monkeypatch):
+    """The gap is less than the slack of the corners, so only the coordinates on [-1, 1] tell."""
+    lo, hi, refuter = np.full((1, 2), 0.5), np.full((1, 2), 1.5), Refuter(disc(), at_most(0, 3))
+    for low, high, none in (([2.0**-60, -1.0], [0.0, 1.0], True), ([-1.0, 2.0**-60], [1.0, 0.0], True), ([0.0, -1.0], [0.0, 1.0], False)):
+        told(monkeypatch, low, high)
+        assert bool(refuter.contract(lo, hi)[2][0]) is none
+
+
+def test_two_atoms_that_exclude_each_other_leave_nothing():
+    for second, none in ((F(1, 2), True), (F(7, 10), False)):
+        both = And((at_least(1, F(6, 10)), at_most(1, second)))
+        g = affine([[0, 0], [1, 0]])
+        low, high, empty = Refuter(g, both).contract(-np.ones((1, 2)), np.ones((1, 2)))
+        assert bool(empty[0]) is none and (low <= high).all()
+
+
+def affine(rows: list[list[int]]) -> Graph:
+    b = Builder()
+    return b.build([b.affine(b.input(len(rows[0])), affine_from_rational([[F(v) for v in row] for row in rows], [F(0)] * len(rows)))])
+
+
+def test_a_search_asks_for_more_than_its_margin():
+    b, wide = Builder(), np.full((1, 1), 1.2)
+    growth = b.build([b.unary("exp", b.input(1))])
+    _, excess = taylor_models(Refuter(growth, at_most(0, 0)).needed, -wide, wide)
+    least_, size = float(excess.lo[0, 0]), float(excess.size()[0, 0])
+    margin = least_ / size
+    assert least_ > 0 and margin * size == least_
+    for m, none in ((margin, False), (margin * (1 - 1e-9), True)):
+        assert bool(Refuter(growth, at_most(0, 0), m).contract(-wide, wide)[2][0]) is none
+
+
+def sphere(n: int) -> Graph:
+    """|x|^2 and x1 + x2 of n coordinates."""
+    b = Builder()
+    x = b.input(n)
+    square = b.affine(b.unary("pow", x, 2), affine_from_rational([[F(1)] * n], [F(0)]))
+    return b.build([b.concat([square, b.affine(x, affine_from_rational([[F(1), F(1)] + [F(0)] * (n - 2)], [F(0)]))])])
+
+
+@pytest.mark.parametrize("n", [2, MAX_ORDER_2])
+def test_what_is_quick_shows_less(n):
+    ends, refuter = np.ones((1, n)), Refuter(sphere(n), FAR)
+    assert refuter.judge(-ends, ends, 0).refuted.all() and not refuter.judge(-ends, ends, 0, quick=True).refuted.any()
+
+
+def test_an_atom_with_the_bound_zero_is_tried_again(monkeypatch):
+    monkeypatch.setattr(query, "least", lambda reading, model: np.zeros(model.e.shape))
+    ends = np.ones((1, 2))
+    assert Refuter(disc(), FAR).judge(-ends, ends, 0).refuted.all()
+
+
+def test_atoms_are_tested_before_what_is_made_of_them():
+    holds, never, ends = at_most(0, 5), at_most(0, -1), np.ones((1, 2))
+    for formula in (And((Or((holds,)), never)), And((never, Or((holds,))))):
+        refuter = Refuter(disc(), formula)
+        found = refuter.judge(-ends, ends, 0)
+        assert found.refuted.all() and not found.failed[0, refuter.place[holds]]
+
+
+def test_an_atom_about_nothing_is_true_or_false():
+    for atom, good in ((Atom((), F(-1)), True), (Atom((), F(0)), False), (Atom((), F(0), True), True)):
+        if good:
+            assert refute(disc(), *BOX, atom, bytes([LEAF])) == 1
+        else:
+            assert code(disc(), atom, bytes([LEAF])) == "NOT_PROVED"
+
+
+def test_a_box_of_one_point_has_that_state():
+    assert code(disc(), at_most(0, 1), bytes([LEAF]), ((F(0), F(1)), (F(0), F(1)))) == "NOT_PROVED"
+
+
+@pytest.mark.threat("T09")
+def test_the_root_holds_the_box_whose_corners_are_no_floats(monkeypatch):
+    seen, children = [], query._children
+    monkeypatch.setattr(query, "_children", lambda refuter, lo, hi, *rest: (seen.append((lo.copy(), hi.copy())), children(refuter, lo, hi, *rest))[1])
+    for lo, hi in ((F(-1, 3), F(1, 3)), (F(1, 10), F(3, 10)), (F(-3, 10), F(-1, 10))):
+        refute(disc(), (lo, lo), (hi, hi), at_most(0, -1), bytes([LEAF]))
+        low, high = seen.pop()
+        assert all(F(float(a)) < lo for a in low[0]) and all(hi < F(float(b)) for b in high[0])

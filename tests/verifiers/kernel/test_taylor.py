@@ -169,3 +169,17 @@ def test_a_row_may_be_doubled_more_often_than_its_box() -> None:
     reading, _ = taylor_models(b.build([x]), np.array([[-1.0]]), np.array([[4.0]]), 3)
     p, q, e = reading.constraints()
     assert len(reading.rows) == 5 and p.shape[2] == q.shape[2] == e.shape[1] == 4
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize(("p0", "p1", "q", "e"), [
+    (0.0, 2.0**-54, 0.0, 1.0), (1.0, 2.0**-56, 0.0, 0.0), (-1.0, 2.0**-56, 0.0, 0.0), (1.0, 0.0, -(2.0**-56), 0.0), (0.5, 0.0, 3.0, 0.0),
+    (0.0, 0.1, -0.7, 0.3), (0.0, -0.1, 0.7, 0.3)])
+def test_a_minimum_is_rounded_below_the_exact_one(p0: float, p1: float, q: float, e: float) -> None:
+    reading = TaylorReading(-np.ones((1, 1)), np.ones((1, 1)))
+    p, second, off = np.array([p0, p1]).reshape(2, 1, 1), np.full((1, 1, 1), q), np.full((1, 1), e)
+    exact = F(p0) - abs(F(p1)) + min(F(q), F(0)) - F(e)
+    for lo in (-np.inf, p0 + 9.0):
+        found = least(reading, Model(p, second, off, np.full((1, 1), lo), np.full((1, 1), np.inf), 0))[0, 0]
+        assert found == lo or float(exact) - 1e-14 < found and F(float(found)) <= exact
+        assert found == lo if lo > 0 else found > -np.inf
