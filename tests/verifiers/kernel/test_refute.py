@@ -12,7 +12,7 @@ from verifiers.kernel import query
 from verifiers.kernel.codes import Refusal
 from verifiers.kernel.graph import Affine, Builder, Graph, affine_from_rational
 from verifiers.kernel.query import And, Atom, Formula, Or, Refuter, refute
-from verifiers.kernel.taylor import MAX_ORDER_2, taylor_models
+from verifiers.kernel.taylor import MAX_ORDER_2, TaylorReading, taylor_models
 from verifiers.kernel.tree import LEAF
 
 F = Fraction
@@ -314,3 +314,89 @@ def test_the_root_holds_the_box_whose_corners_are_no_floats(monkeypatch):
         refute(disc(), (lo, lo), (hi, hi), at_most(0, -1), bytes([LEAF]))
         low, high = seen.pop()
         assert all(F(float(a)) < lo for a in low[0]) and all(hi < F(float(b)) for b in high[0])
+
+
+@pytest.mark.threat("T08")
+@pytest.mark.parametrize(("low", "strict", "good"), [
+    (0.0, True, True), (0.0, False, False), (5e-324, False, True), (-5e-324, True, False), (np.nan, True, False)])
+def test_an_excess_of_zero_refutes_strict_atoms_only(monkeypatch, low, strict, good):
+    monkeypatch.setattr(query, "least", lambda reading, model: np.full(model.e.shape, low))
+    ends = np.ones((1, 2))
+    found = Refuter(disc(), at_most(0, 0, strict)).judge(-ends, ends, 0, quick=True)
+    assert bool(found.refuted[0]) is good and bool(found.failed[0, 0]) is not good
+
+
+def test_a_parabola_below_its_level_leaves_its_two_roots():
+    b = Builder()
+    square, ends = b.build([b.unary("pow", b.input(1), 2)]), np.ones((1, 1))
+    low, high, empty = Refuter(square, at_most(0, F(1, 4))).contract(-ends, ends)
+    assert not empty[0] and -0.5 - 1e-12 < low[0, 0] <= -0.5 and 0.5 <= high[0, 0] < 0.5 + 1e-12
+    assert Refuter(square, at_most(0, F(-1, 100))).contract(-ends, ends)[2][0]
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("bend", [0.0, 1e-6, 0.02, 1.0, 40.0])
+def test_the_roots_of_a_polynomial_are_rounded_apart(bend):
+    """c xi^2 + g xi + p0 <= e in one variable: bounds hold the exact roots, also where the two are nearly one."""
+    rng, rows = np.random.default_rng(3), 120
+    reading = TaylorReading(-np.ones((rows, 1)), np.ones((rows, 1)))
+    root, g, e = rng.uniform(-0.9, 0.9, rows), rng.uniform(0.5, 2, rows) * rng.choice([-1.0, 1.0], rows), np.exp(rng.uniform(-40, 3, rows))
+    c = np.full(rows, bend) * rng.uniform(0.5, 1, rows)
+    g = np.where(rng.random(rows) < 0.5, g, -2 * c * root) if bend else g
+    p0 = e - g * root - c * root * root
+    with np.errstate(all="ignore"):
+        low, high = query._solutions(reading, np.stack([p0, g]), c[None], e)
+    for k in range(rows):
+        a, b, d = F(c[k]), F(g[k]), F(p0[k]) - F(e[k])
+        if a:
+            inside = b * b - 4 * a * d
+            if inside < 0:
+                continue  # rounded away: there is no state
+            wide = mp.sqrt(mp.mpf(inside.numerator) / inside.denominator)
+            ends = [(mp.mpf(float(-b)) + sign * wide) / (2 * mp.mpf(float(a))) for sign in (-1, 1)]
+        else:
+            edge = mp.mpf((-d / b).numerator) / (-d / b).denominator
+            ends = [mp.mpf(-1), edge] if b > 0 else [edge, mp.mpf(1)]
+        ends = [max(mp.mpf(-1), ends[0]), min(mp.mpf(1), ends[1])]
+        assert ends[0] > ends[1] or (low[k, 0] <= ends[0] and ends[1] <= high[k, 0])
+
+
+@pytest.mark.threat("T08")
+def test_a_coordinate_that_an_atom_does_not_name_is_left_alone():
+    ends, g = np.ones((1, 2)), affine([[1, 0]])
+    low, high, empty = Refuter(g, at_most(0, F(-1, 2))).contract(-ends, ends)
+    assert not empty[0] and high[0, 0] == pytest.approx(-0.5) and (low[0, 1], high[0, 1]) == (-1.0, 1.0)
+    reading = TaylorReading(-ends, ends)
+    low, high = query._solutions(reading, np.zeros((3, 1)), np.zeros((3, 1)), np.zeros(1))  # 0 <= 0 holds everywhere
+    assert (low == -1).all() and (high == 1).all()
+
+
+@pytest.mark.parametrize("k", [0, 1])
+def test_one_corner_beyond_every_float_is_declined(k):
+    for side, sign in ((0, -1), (1, 1)):
+        box = [[F(-1), F(-1)], [F(1), F(1)]]
+        box[side][k] = sign * F(10) ** 400
+        assert code(disc(), FAR, bytes([LEAF]), tuple(map(tuple, box))) == "TOO_LARGE"
+
+
+@pytest.mark.threat("T15")
+def test_as_many_boxes_may_be_open_as_the_limit_says(monkeypatch):
+    free, tree = Or((FAR,)), bytes([0, 0, 1] + [LEAF] * 4)
+    monkeypatch.setattr(query, "MAX_OPEN", 4)
+    assert refute(disc(), *BOX, free, tree) == 4
+    monkeypatch.setattr(query, "MAX_OPEN", 3)
+    assert code(disc(), free, tree) == "TOO_LARGE"
+
+
+def test_every_byte_of_a_level_is_looked_at():
+    assert refute(disc(), *BOX, FAR, bytes([LEAF + query.MAX_DOUBLINGS])) == 1
+    assert code(disc(), FAR, bytes([0, LEAF, 77])) == code(disc(), FAR, bytes([0, 77, LEAF])) == "MALFORMED_CERTIFICATE"
+
+
+def test_a_box_that_is_split_need_not_be_refuted_itself():
+    b = Builder()
+    x = b.input(1)
+    wave = b.build([b.binary("sub", b.unary("abs", x), b.unary("abs", b.affine(x, Affine(np.array([[0.5]]), np.zeros(1)))))])  # |x| / 2
+    below = Or((at_most(0, F(-1, 100)),))  # nothing is needed, so nothing is contracted
+    assert code(wave, below, bytes([LEAF]), ((F(-1),), (F(1),))) == "NOT_PROVED"
+    assert refute(wave, (F(-1),), (F(3),), below, bytes([0, 0, LEAF, LEAF, LEAF])) == 3

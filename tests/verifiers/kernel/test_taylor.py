@@ -181,5 +181,44 @@ def test_a_minimum_is_rounded_below_the_exact_one(p0: float, p1: float, q: float
     exact = F(p0) - abs(F(p1)) + min(F(q), F(0)) - F(e)
     for lo in (-np.inf, p0 + 9.0):
         found = least(reading, Model(p, second, off, np.full((1, 1), lo), np.full((1, 1), np.inf), 0))[0, 0]
-        assert found == lo or float(exact) - 1e-14 < found and F(float(found)) <= exact
+        assert found == lo or (float(exact) - 1e-14 < found and F(float(found)) <= exact)
         assert found == lo if lo > 0 else found > -np.inf
+
+
+@pytest.mark.threat("T09")
+def test_a_tangent_is_rounded_below_the_exact_minimum_at_a_corner() -> None:
+    """Linear, or concave and separable: the least value is exactly p0 - |p|_1 - |q|_1 - e, and often no float."""
+    rng = np.random.default_rng(2)
+    for n, scale, bent in ((1, 1.0, 0.0), (3, 1.0, 0.0), (3, 1e-4, 1.0), (2, 1e-3, 1.0)):
+        reading, p, q, e = quadratic(rng, n, 150)
+        p, q, e = scale * p, np.where(reading.square[:, None], -bent * np.abs(q), 0.0), 1e-17 * e
+        exact = [F(c[0]) - sum(map(abs, map(F, [*c[1:], *d, off]))) for c, d, off in zip(p.T.tolist(), q.T.tolist(), e.tolist(), strict=True)]
+        found = least_by_tangent(reading, p, q, e).tolist()
+        assert all(F(a) <= b and float(b) - a < 1e-11 for a, b in zip(found, exact, strict=True))
+    reading = TaylorReading(-np.ones((1, 1)), np.ones((1, 1)))
+    small = least_by_tangent(reading, np.array([[0.0], [2.0**-60]]), np.zeros((1, 1)), np.ones(1))[0]
+    assert -1 - 1e-14 < small and F(float(small)) <= -1 - F(1, 2**60)
+
+
+def test_a_tangent_at_the_minimum_of_a_narrow_valley_is_sharp() -> None:
+    """1/2 xi'H xi with H = [[2, -1.9], [-1.9, 2]] and a slope that puts the minimum inside."""
+    reading = TaylorReading(-np.ones((1, 2)), np.ones((1, 2)))
+    q = np.zeros((3, 1))
+    q[:, 0] = [1.0 if i == j else -1.9 for i, j in zip(reading.first, reading.second, strict=True)]
+    for at in ((0.5, -0.5), (-0.3, 0.3)):
+        h = np.array([[2.0, -1.9], [-1.9, 2.0]])
+        g = -h @ np.array(at)
+        truth = 0.5 * g @ np.array(at)
+        found = least_by_tangent(reading, np.array([[0.0], *g[:, None]]), q, np.zeros(1))[0]
+        assert truth - 1e-9 < found <= truth
+
+
+@pytest.mark.threat("T08")
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_coefficient_that_is_no_number_leaves_no_bound(bad: float) -> None:
+    reading = TaylorReading(-np.ones((2, 2)), np.ones((2, 2)))
+    fine, spoilt = np.ones((3, 2)), np.array([[1.0, 1.0], [bad, 1.0], [1.0, 1.0]])
+    for p, q in ((spoilt, fine), (fine, spoilt)):
+        with np.errstate(all="ignore"):
+            found = least_by_tangent(reading, p, q, np.zeros(2))
+        assert found[0] == -np.inf and np.isfinite(found[1])
