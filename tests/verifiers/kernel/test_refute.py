@@ -11,6 +11,7 @@ import pytest
 from verifiers.kernel import query
 from verifiers.kernel.codes import Refusal
 from verifiers.kernel.graph import Affine, Builder, Graph, affine_from_rational
+from verifiers.kernel.jets import U
 from verifiers.kernel.query import And, Atom, Formula, Or, Refuter, refute
 from verifiers.kernel.taylor import MAX_ORDER_2, TaylorReading, taylor_models
 from verifiers.kernel.tree import LEAF
@@ -400,3 +401,11 @@ def test_a_box_that_is_split_need_not_be_refuted_itself():
     below = Or((at_most(0, F(-1, 100)),))  # nothing is needed, so nothing is contracted
     assert code(wave, below, bytes([LEAF]), ((F(-1),), (F(1),))) == "NOT_PROVED"
     assert refute(wave, (F(-1),), (F(3),), below, bytes([0, 0, LEAF, LEAF, LEAF])) == 3
+
+
+def test_what_the_other_terms_leave_keeps_its_margin():
+    """xi <= 1/2 from p0 = -1/2: the slack is 80 u of |p0| + |p|_1 + e, whatever the sign of p0."""
+    reading = TaylorReading(-np.ones((1, 1)), np.ones((1, 1)))
+    for p0, end in ((-0.5, 0.5), (0.5, -0.5)):
+        _, high = query._solutions(reading, np.array([[p0], [1.0]]), np.zeros((1, 1)), np.zeros(1))
+        assert end + 110 * U < high[0, 0] < end + 160 * U

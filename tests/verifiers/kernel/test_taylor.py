@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_graphs import EVERY, RANDOM, boxes, corner_heavy, graphs, number, oracle
 
+from verifiers.kernel import minimum
 from verifiers.kernel.graph import Affine, Builder, Graph
 from verifiers.kernel.minimum import hessian, least, least_by_tangent, least_under
 from verifiers.kernel.taylor import MAX_SYMBOLS, Model, TaylorReading, taylor_models
@@ -222,3 +223,16 @@ def test_one_coefficient_that_is_no_number_leaves_no_bound(bad: float) -> None:
         with np.errstate(all="ignore"):
             found = least_by_tangent(reading, p, q, np.zeros(2))
         assert found[0] == -np.inf and np.isfinite(found[1])
+
+
+@pytest.mark.threat("T09")
+def test_a_sum_with_weights_is_rounded_below_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the weights are, the bound is at most ``p + w c``: here constants that cancel."""
+    rng, rows = np.random.default_rng(9), 100
+    reading = TaylorReading(-np.ones((rows, 1)), np.ones((rows, 1)))
+    w, c, nothing = rng.uniform(0.1, 1, (rows, 1)), rng.uniform(-2, -1, rows), np.zeros(rows)
+    p0 = -w[:, 0] * c
+    monkeypatch.setattr(minimum, "_weights", lambda *_: w)
+    p, given_p = np.stack([p0, nothing]), np.stack([c, nothing])[:, :, None]
+    found = least_under(reading, p, nothing[None], nothing, given_p, np.zeros((1, rows, 1)), np.zeros((rows, 1)))
+    assert (found > -1e-13).all() and all(F(float(a)) <= F(b) + F(v) * F(d) for a, b, v, d in zip(found, p0, w[:, 0], c, strict=True))
