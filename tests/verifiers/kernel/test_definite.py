@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifiers.kernel import local
+from verifiers.kernel import definite, local
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.definite import interval_positive_definite, inverse, is_positive_definite, is_positive_semidefinite
 
@@ -247,3 +247,14 @@ def test_every_corner_of_a_proved_interval_matrix_is_definite(n: int, seed: int)
     for signs in itertools.product((-1, 1), repeat=n * n):
         corner = [[middle[i][j] + signs[n * i + j] * radius[i][j] for j in range(n)] for i in range(n)]
         assert is_positive_definite([[(corner[i][j] + corner[j][i]) / 2 for j in range(n)] for i in range(n)])
+
+
+@pytest.mark.parametrize(("rows", "good"), [
+    ([[1, 0], [0, 1]], True), ([[3, 1], [1, 3]], True), ([[1, 1], [1, 1]], False), ([[3, 0], [0, -1]], False), ([[3, 1], [0, 3]], False)])
+def test_dominance_is_strict_in_every_row_of_a_symmetric_matrix(rows: list[list[int]], good: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the identity in place of the factor the comparison is about the matrix itself."""
+    matrix = exact(rows)
+    monkeypatch.setattr(np.linalg, "cholesky", lambda a: np.eye(len(a)))
+    assert definite.is_dominant_after_scaling(matrix) is good
+    monkeypatch.setattr(np.linalg, "inv", lambda a: np.array([[np.inf, 0.0], [0.0, 1.0]]))
+    assert definite.is_dominant_after_scaling(matrix) is False
