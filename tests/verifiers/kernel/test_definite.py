@@ -250,7 +250,8 @@ def test_every_corner_of_a_proved_interval_matrix_is_definite(n: int, seed: int)
 
 
 @pytest.mark.parametrize(("rows", "good"), [
-    ([[1, 0], [0, 1]], True), ([[1, -2], [-2, 1]], False), ([[3, 1], [1, 3]], True), ([[1, 1], [1, 1]], False), ([[3, 0], [0, -1]], False), ([[3, 1], [0, 3]], False)])
+    ([[1, 0], [0, 1]], True), ([[1, -2], [-2, 1]], False),
+    ([[3, 1], [1, 3]], True), ([[1, 1], [1, 1]], False), ([[3, 0], [0, -1]], False), ([[3, 1], [0, 3]], False)])
 def test_dominance_is_strict_in_every_row_of_a_symmetric_matrix(rows: list[list[int]], good: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the identity in place of the factor the comparison is about the matrix itself."""
     matrix = exact(rows)
