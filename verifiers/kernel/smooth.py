@@ -43,7 +43,6 @@ def _product(a: tuple[Floats, Floats], b: tuple[Floats, Floats]) -> tuple[Floats
     return outward(p.min(axis=0), p.max(axis=0))
 
 
-
 def _scaled(e: Ends, factor: float) -> Ends:
     """``factor * e`` for a factor that is a small integer or dyadic."""
     a, b = e[0] * factor, e[1] * factor

@@ -42,8 +42,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifiers.kernel.graph import NONSMOOTH, Floats, Graph, Node, read
-from verifiers.kernel.jets import TINY, U, smooth_derivatives, split_boxes
+from verifiers.kernel.jets import split_boxes
 from verifiers.kernel.rational import down, up
+from verifiers.kernel.smooth import TINY, U, outward, smooth_derivatives
 
 Rows = NDArray[np.intp]
 MAX_SYMBOLS = 64
@@ -98,11 +99,6 @@ def _middle(lo: Floats, hi: Floats) -> tuple[Floats, Floats]:
     """Midpoint and a radius that covers both ends."""
     middle = 0.5 * lo + 0.5 * hi
     return middle, np.maximum(hi - middle, middle - lo) * (1 + 4 * U) + TINY
-
-
-def _outward(lo: Floats, hi: Floats) -> tuple[Floats, Floats]:
-    """Cover a few roundings at each end."""
-    return lo - np.abs(lo) * (16 * U) - TINY, hi + np.abs(hi) * (16 * U) + TINY
 
 
 def _added(a: Floats, b: Floats) -> tuple[Floats, Floats]:
@@ -211,7 +207,7 @@ class TaylorReading:
         e, wide = e * (1 + gamma) + 2 * U * np.abs(p[0]), wide * (1 + gamma) + 2 * U * np.abs(y)
         if data.bias_radius is not None:
             e, wide = e + data.bias_radius, wide + data.bias_radius
-        return _sealed(p, q, e, _outward(y - wide, y + wide), x.age)
+        return _sealed(p, q, e, outward(y - wide, y + wide), x.age)
 
     def take(self, node: Node, x: Model) -> Model:
         """A selection."""
@@ -258,7 +254,7 @@ class TaylorReading:
 
     def _sum(self, a: Model, b: Model) -> Model:
         (p, p_off), (q, q_off) = _added(a.p, b.p), _added(a.q, b.q)
-        return _sealed(p, q, a.e + b.e + p_off + q_off, _outward(a.lo + b.lo, a.hi + b.hi), len(self.copies))
+        return _sealed(p, q, a.e + b.e + p_off + q_off, outward(a.lo + b.lo, a.hi + b.hi), len(self.copies))
 
     def _product(self, a: Model, b: Model) -> Model:
         if len(a.p) > len(b.p):
@@ -279,7 +275,7 @@ class TaylorReading:
         # a coefficient is a sum of at most four products, and all products together are at most |a|_1 |b|_1
         e = a.e * (wide_b + b.e) + wide_a * b.e + lost + 8 * U * (wide_a * wide_b)
         ends = np.stack([a.lo * b.lo, a.lo * b.hi, a.hi * b.lo, a.hi * b.hi])
-        return _sealed(p, q, e, _outward(ends.min(axis=0), ends.max(axis=0)), len(self.copies))
+        return _sealed(p, q, e, outward(ends.min(axis=0), ends.max(axis=0)), len(self.copies))
 
     def _smooth(self, x: Model, op: str, power: int) -> Model:
         n, start = self.n, np.clip(x.p[0], x.lo, x.hi)
@@ -327,7 +323,7 @@ class TaylorReading:
         p[len(p) - own.size + np.arange(own.size), :, own] = t[:, own].T
         self.symbols += own.size
         t[:, own] = 0.0
-        return _sealed(p, q, np.abs(s) * x.e + t + off + 2 * U * (total(p) + total(q)), _outward(low - off, ends.max(axis=0) + off), x.age)
+        return _sealed(p, q, np.abs(s) * x.e + t + off + 2 * U * (total(p) + total(q)), outward(low - off, ends.max(axis=0) + off), x.age)
 
     def _doubled(self, x: Model) -> tuple[Model, Floats]:
         """Double rows at undecided entries, those first where the chord is farthest off; the sign (R, m) says which phase a row takes, 0 none."""
