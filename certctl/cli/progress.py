@@ -30,9 +30,9 @@ def progress_on_stderr(clock: Callable[[], float] = time.monotonic) -> Iterator[
 
 def line_of(progress: Progress) -> str:
     """One line: phase, share of the domain proved, worst margin, open boxes, time spent and left."""
-    left = "" if progress.seconds_left is None else f", about {_clock(progress.seconds_left)} left"
+    left = "" if progress.seconds_left is None else f", about {clock_text(progress.seconds_left)} left"
     return (f"{progress.phase}: {100 * progress.share:.1f} % proved, worst margin {_margin(progress.worst)}, "
-            f"{progress.open_boxes} boxes open, {_clock(progress.seconds)} spent{left}")
+            f"{progress.open_boxes} boxes open, {clock_text(progress.seconds)} spent{left}")
 
 
 def _lines(clock: Callable[[], float]) -> Report:
@@ -60,7 +60,7 @@ def _bar() -> Iterator[Report]:
         task = bar.add_task("", total=1.0, phase="starting", rest="")
 
         def report(progress: Progress) -> None:
-            left = "" if progress.seconds_left is None else f", {_clock(progress.seconds_left)} left"
+            left = "" if progress.seconds_left is None else f", {clock_text(progress.seconds_left)} left"
             rest = f"margin {_margin(progress.worst)}, {progress.open_boxes} open{left}"
             bar.update(task, completed=progress.share, phase=progress.phase, rest=rest)
 
@@ -71,6 +71,7 @@ def _margin(worst: float) -> str:
     return f"{worst:.3g}" if math.isfinite(worst) else "–"
 
 
-def _clock(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
+    """``m:ss`` or ``h:mm:ss``."""
     whole = max(0, int(seconds))
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02d}"

@@ -1,0 +1,1 @@
+"""Learners: each writes a candidate, and only ``verify`` may call it certified."""
