@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from systems.plant import Plant
 
-_NAMES = ("double_integrator", "van_der_pol", "reversed_van_der_pol", "pendulum", "path_tracking", "cartpole", "quadrotor2d")
+_NAMES = ("double_integrator", "van_der_pol", "reversed_van_der_pol", "pendulum", "path_tracking", "cartpole", "quadrotor2d", "pvtol",
+          "ducted_fan", "tora")
 _LAZY = {"Plant": "systems.plant", "State": "systems.signals", "Input": "systems.signals", "Parameter": "systems.signals"}
 
 

@@ -14,7 +14,8 @@ from certctl.cli.output import say
 from certctl.cli.progress import EVERY_S, clock_text
 from certctl.learners.learner import Step
 
-app = typer.Typer(name="learn", no_args_is_help=True, help="Train a candidate and try to certify it; what it writes is not certified until verify says so.")
+app = typer.Typer(name="learn", no_args_is_help=True,
+                  help="Train a candidate and try to certify it; what it writes is not certified until verify says so.")
 
 
 def register(parent: typer.Typer) -> None:

@@ -88,6 +88,14 @@ BY_HAND = [
     ("cartpole", [0, pi, 0, 2], [2], [0, 2, 2, 2]),
     # theta = pi/2, u1 + u2 = .972 = 2 m: x'' = -2, y'' = -g, theta'' = .25/.00383 * (-.383/10)
     ("quadrotor2d", [1, 2, pi / 2, 3, 4, 5], [0.46685, 0.50515], [3, 4, 5, -2, -9.81, -2.5]),
+    # theta = pi/2: x' = -y_dot, y' = x_dot, then 4 * 5 - 9.8, -3 * 5 + 8/4, .25/.0475 * .38
+    ("pvtol", [1, 2, pi / 2, 3, 4, 5], [4.19, 3.81], [-4, 3, 5, 10.2, -13, 2]),
+    # theta = pi: -4 * 5 - 0 and -3 * 5 - 9.8 * (-1) + 8/4
+    ("pvtol", [0, 0, pi, 3, 4, 5], [4, 4], [-3, -4, 5, 20, -3.2, 0]),
+    # theta = pi/2: (-.1 * 11.2 - 5.6)/11.2, (-.1 * 22.4 + 2.31)/11.2 - .28, .156 * 2.31/.0462
+    ("ducted_fan", [1, 2, pi / 2, 11.2, 22.4, 5], [2.31, 5.6], [11.2, 22.4, 5, -0.6, 0.07 / 11.2 - 0.28, 7.8]),
+    ("ducted_fan", [0, 0, 0, 0, 0, 0], [1.12, 11.2], [0, 0, 0, 0.1, 0.72, 0.156 * 1.12 / 0.0462]),
+    ("tora", [3, 2, pi / 2, 5], [-7], [2, -2.9, 5, -7]),
 ]
 
 
@@ -160,17 +168,31 @@ def test_quadrotor_adapter_maps_to_the_order_and_sign_of_safe_control_gym():
         assert from_safe_control_gym(to_safe_control_gym(x)).tolist() == x.tolist()
 
 
+def test_pvtol_is_the_quadrotor_seen_from_its_body():
+    """Inertial accelerations of both agree once the body's velocity is turned, for equal constants."""
+    quad = systems.load("quadrotor2d").with_parameters(m="4", I="0.0475", g="9.8", thrust_max="39.2")
+    plant = systems.load("pvtol")
+    for x in random_states(plant, 5):
+        u, turn = RNG.uniform(0, 30, 2), np.array([[np.cos(x[2]), -np.sin(x[2])], [np.sin(x[2]), np.cos(x[2])]])
+        inertial = np.concatenate([x[:3], turn @ x[3:5], x[5:]])
+        rates, theirs = plant.rhs(x, u), quad.rhs(inertial, u)
+        assert rates[[0, 1, 2, 5]] == pytest.approx(theirs[[0, 1, 2, 5]])
+        assert turn @ (rates[3:5] + x[5] * np.array([-x[4], x[3]])) == pytest.approx(theirs[3:5])
+
+
 @pytest.mark.threat("T14")
 def test_order_of_states_and_names_are_binding():
     order = {name: [s.name for s in systems.load(name).states] for name in systems.names()}
     assert order == {
         "double_integrator": ["x", "v"], "van_der_pol": ["x1", "x2"], "reversed_van_der_pol": ["x1", "x2"], "pendulum": ["theta", "omega"],
         "path_tracking": ["d", "theta"], "cartpole": ["x", "theta", "x_dot", "theta_dot"],
-        "quadrotor2d": ["x", "y", "theta", "x_dot", "y_dot", "theta_dot"]}
+        **{name: ["x", "y", "theta", "x_dot", "y_dot", "theta_dot"] for name in ("quadrotor2d", "pvtol", "ducted_fan")},
+        "tora": ["x1", "x2", "x3", "x4"]}
     limits = {name: {limit.removeprefix("-") for u in systems.load(name).inputs for limit in (u.lo, u.hi)} for name in systems.names()}
     assert limits == {
         "double_integrator": {"input_limit"}, "van_der_pol": {"input_limit"}, "reversed_van_der_pol": set(), "pendulum": {"torque_limit"},
-        "path_tracking": {"steering_limit"}, "cartpole": {"force_limit"}, "quadrotor2d": {"0", "thrust_max"}}
+        "path_tracking": {"steering_limit"}, "cartpole": {"force_limit"}, "quadrotor2d": {"0", "thrust_max"},
+        "pvtol": {"0", "thrust_max"}, "ducted_fan": {"side_limit", "0", "thrust_max"}, "tora": {"input_limit"}}
 
 
 def test_inputs_are_clipped_by_the_plant():
