@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from systems.plant import Plant
 
 _NAMES = ("double_integrator", "van_der_pol", "reversed_van_der_pol", "pendulum", "path_tracking", "cartpole", "quadrotor2d", "pvtol",
-          "ducted_fan", "tora")
+          "ducted_fan", "tora", "gym_pendulum", "safety_cstr", "cstr")
 _LAZY = {"Plant": "systems.plant", "State": "systems.signals", "Input": "systems.signals", "Parameter": "systems.signals"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,30 @@ from systems.sampling import discretize
 from verifiers.kernel.graph import Floats
 
 Reward = Callable[[Floats, Floats], float]
+
+
+@dataclass(frozen=True)
+class Safety:
+    """The box that no state may leave.
+
+    Attributes
+    ----------
+    lo, hi : sequence of float
+        Corners (n,), infinite where a state is not limited.
+    penalty : float
+        Cost of a state outside.
+    ends : bool
+        Whether such a state ends the episode.
+    """
+
+    lo: Sequence[float]
+    hi: Sequence[float]
+    penalty: float = 0.0
+    ends: bool = False
+
+    def violated(self, x: Floats) -> bool:
+        """Whether the state (n,) is outside; a NaN is."""
+        return not all(a <= v <= b for a, v, b in zip(self.lo, x, self.hi, strict=True))
 
 
 def import_gymnasium() -> Any:
@@ -49,7 +74,7 @@ def _needed(dt: str | None) -> str:
 
 
 def make_env(plant: Plant, *, dt: str | None = None, method: str = "rk4", start: Sequence[float] | None = None, steps: int = 200,
-             reward: Reward | None = None) -> Any:
+             reward: Reward | None = None, safety: Safety | None = None, sample: Callable[[np.random.Generator], Floats] | None = None) -> Any:
     r"""Make a Gymnasium environment that steps exactly as the discrete-time claim of certctl has it.
 
     Parameters
@@ -67,11 +92,16 @@ def make_env(plant: Plant, *, dt: str | None = None, method: str = "rk4", start:
     reward : callable, optional
         Of (state, clipped command).  Default: minus the mean of the squared state and a hundredth of that of the command, in
         units of the domain's half-widths and the limits.
+    safety : Safety, optional
+        Limits of the states: they count as violations, cost their penalty, and end the episode where wanted.
+    sample : callable, optional
+        Draws the start (n,) with a generator, in place of ``start``.
 
     Returns
     -------
     gymnasium.Env
-        With ``action_space`` the input limits and ``observation_space`` unbounded.
+        With ``action_space`` the input limits and ``observation_space`` unbounded.  ``info["violation"]`` says whether the state breaks a limit,
+        and ``violations`` counts such steps since the environment was made.
 
     Raises
     ------
@@ -90,6 +120,9 @@ def make_env(plant: Plant, *, dt: str | None = None, method: str = "rk4", start:
     if width.shape != half.shape:
         raise ValueError(f"start has {width.size} half-widths; {plant.name} has {half.size} states")
     advance, span = one_step(plant, dt, method), np.maximum(hi - lo, 1e-12) / 2
+    limits = Safety([-np.inf] * half.size, [np.inf] * half.size) if safety is None else safety
+    if not (len(limits.lo) == len(limits.hi) == half.size and all(a < b for a, b in zip(limits.lo, limits.hi, strict=True))):
+        raise ValueError(f"safety: a box in the {half.size} states of {plant.name} is expected, lower below upper corner")
 
     def cost(x: Floats, u: Floats) -> float:
         return -float((((x - rest) / half) ** 2).mean() + 0.01 * (((u - at_rest) / span) ** 2).mean())
@@ -104,12 +137,13 @@ def make_env(plant: Plant, *, dt: str | None = None, method: str = "rk4", start:
         def __init__(self) -> None:
             self.observation_space = gym.spaces.Box(-np.inf, np.inf, half.shape, np.float32)
             self.action_space = gym.spaces.Box(lo.astype(np.float32), hi.astype(np.float32), dtype=np.float32)
-            self.state, self.count = rest.copy(), 0
+            self.state, self.count, self.violations = rest.copy(), 0, 0
 
         def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
             """Start at a random state."""
             super().reset(seed=seed)
-            self.state, self.count = rest + width * self.np_random.uniform(-1, 1, half.size), 0
+            drawn = rest + width * self.np_random.uniform(-1, 1, half.size) if sample is None else sample(self.np_random)
+            self.state, self.count = np.asarray(drawn, dtype=np.float64), 0
             return self.state.astype(np.float32), {}
 
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -118,7 +152,10 @@ def make_env(plant: Plant, *, dt: str | None = None, method: str = "rk4", start:
             gained = earn(self.state, u)
             self.state, self.count = advance(self.state, u), self.count + 1
             lost = not bool((np.abs(self.state - rest) <= 2 * half).all())
-            return self.state.astype(np.float32), gained - 10.0 * lost, lost, self.count >= steps, {}
+            violated = limits.violated(self.state)
+            self.violations += violated
+            gained -= 10.0 * lost + limits.penalty * violated
+            return self.state.astype(np.float32), gained, lost or (limits.ends and violated), self.count >= steps, {"violation": violated}
 
     return PlantEnv()
 

@@ -369,3 +369,29 @@ def test_an_environment_made_from_a_plant_steps_as_the_plant():
     assert env.step(env.action_space.sample())[2], "an episode ends where the plant has left twice its domain"
     with pytest.raises(ValueError, match="give dt"):
         make_env(pendulum())
+
+
+@pytest.mark.parametrize("name", ["gym_pendulum", "safety_cstr", "cstr"])
+def test_limits_of_states_are_counted_and_cost(name):
+    pytest.importorskip("gymnasium", reason="Gymnasium is not installed here (the extra rl brings it)")
+    from gymnasium.utils.env_checker import check_env
+
+    import systems
+    from certctl.bridges.gymnasium_env import Safety, make_env
+
+    plant = systems.load(name)
+    step = None if plant.time == "discrete" else "1/20"
+    n = len(plant.states)
+    box = [-np.inf] * n, [np.inf] * (n - 1) + [4.0]
+    check_env(make_env(plant, dt=step, steps=20, safety=Safety(*box, penalty=7.0, ends=True)), skip_render_check=True)
+    free, limited, ended = (make_env(plant, dt=step, safety=safety, sample=lambda rng: np.array([0.0] * (n - 1) + [4.9])) for safety in (
+        None, Safety(*box, penalty=7.0), Safety(*box, penalty=7.0, ends=True)))
+    found = []
+    for env in (free, limited, ended):
+        env.reset(seed=0)
+        assert env.state.tolist() == [0.0] * (n - 1) + [4.9]
+        found.append(env.step(env.action_space.high * 0))
+    assert [info["violation"] for *_, info in found] == [False, True, True] and [env.violations for env in (free, limited, ended)] == [0, 1, 1]
+    assert found[0][1] - found[1][1] == pytest.approx(7.0) and [ends for _, _, ends, _, _ in found] == [False, False, True]
+    with pytest.raises(ValueError, match="safety"):
+        make_env(plant, dt=step, safety=Safety([0.0], [1.0, 2.0]))

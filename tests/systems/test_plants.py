@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from fractions import Fraction
-from math import pi
+from math import exp, pi
 
 import numpy as np
 import pytest
@@ -96,7 +96,23 @@ BY_HAND = [
     ("ducted_fan", [1, 2, pi / 2, 11.2, 22.4, 5], [2.31, 5.6], [11.2, 22.4, 5, -0.6, 0.07 / 11.2 - 0.28, 7.8]),
     ("ducted_fan", [0, 0, 0, 0, 0, 0], [1.12, 11.2], [0, 0, 0, 0.1, 0.72, 0.156 * 1.12 / 0.0462]),
     ("tora", [3, 2, pi / 2, 5], [-7], [2, -2.9, 5, -7]),
+    # 3 g / 2 l = 15, 3 / (m l^2) = 3
+    ("gym_pendulum", [pi / 2, 3], [2], [3, 21]),
+    ("safety_cstr", [1, 2, -1, 10], [-50], [0.9506, -0.0484 + 1.9886, -0.9909, 0.697 + 0.1356 + 10.03 + 0.035]),
+    # T = 350: both rates are k C_A with k = 7.2e10 exp(-25); h / (rho C_p) = 50000 / 239, UA / (V rho C_p) = 500 / 239
+    ("cstr", [0.1, 0], [2.39], [-0.1 - 7.2e9 * exp(-25), 50000 / 239 * 7.2e9 * exp(-25) + 5]),
 ]
+
+
+def test_reactor_in_deviations_is_the_reactor_in_its_own_units():
+    plant, rate = systems.load("cstr"), 7.2e10 * exp(-25)
+    c_s, t_s = 1 / (1 + rate), 350.0
+    coolant = t_s - 100 * rate * c_s
+    for x in random_states(plant, 20):
+        u = RNG.uniform(-20, 20)
+        c, t = c_s + x[0], t_s + x[1]
+        r = 7.2e10 * exp(-8750 / t) * c
+        assert plant.rhs(x, [u]) == pytest.approx([1 - c - r, 350 - t + 50000 / 239 * r + 500 / 239 * (coolant + u - t)], abs=1e-9)
 
 
 @pytest.mark.parametrize(("name", "x", "u", "expected"), BY_HAND)
@@ -187,12 +203,14 @@ def test_order_of_states_and_names_are_binding():
         "double_integrator": ["x", "v"], "van_der_pol": ["x1", "x2"], "reversed_van_der_pol": ["x1", "x2"], "pendulum": ["theta", "omega"],
         "path_tracking": ["d", "theta"], "cartpole": ["x", "theta", "x_dot", "theta_dot"],
         **{name: ["x", "y", "theta", "x_dot", "y_dot", "theta_dot"] for name in ("quadrotor2d", "pvtol", "ducted_fan")},
-        "tora": ["x1", "x2", "x3", "x4"]}
+        "tora": ["x1", "x2", "x3", "x4"],
+        "gym_pendulum": ["theta", "omega"], "safety_cstr": ["C_A", "C_B", "C_S", "T"], "cstr": ["C_A", "T"]}
     limits = {name: {limit.removeprefix("-") for u in systems.load(name).inputs for limit in (u.lo, u.hi)} for name in systems.names()}
     assert limits == {
         "double_integrator": {"input_limit"}, "van_der_pol": {"input_limit"}, "reversed_van_der_pol": set(), "pendulum": {"torque_limit"},
         "path_tracking": {"steering_limit"}, "cartpole": {"force_limit"}, "quadrotor2d": {"0", "thrust_max"},
-        "pvtol": {"0", "thrust_max"}, "ducted_fan": {"side_limit", "0", "thrust_max"}, "tora": {"input_limit"}}
+        "pvtol": {"0", "thrust_max"}, "ducted_fan": {"side_limit", "0", "thrust_max"}, "tora": {"input_limit"},
+        "gym_pendulum": {"torque_limit"}, "safety_cstr": {"input_limit"}, "cstr": {"input_limit"}}
 
 
 def test_inputs_are_clipped_by_the_plant():

@@ -20,7 +20,8 @@ Limits = tuple[tuple[Fraction | None, ...], tuple[Fraction | None, ...]]
 class Model:
     r"""A linear MPC problem.
 
-    .. math:: \min \sum_{k<N} |x_k - x_s|_Q^2 + |u_k - u_s|_R^2 + |u_k - u_{k-1}|_S^2 + |x_N - x_s|_P^2 + \rho_2 \epsilon^2 + \rho_1 \epsilon,
+    .. math:: \min \sum_{k<N} \gamma^k (|x_k - x_s|_Q^2 + |u_k - u_s|_R^2 + |u_k - u_{k-1}|_S^2) + \gamma^N |x_N - x_s|_P^2 + \rho_2 \epsilon^2
+       + \rho_1 \epsilon,
        \qquad x_{k+1} = A x_k + B u_k + E w
 
     subject to limits of x_1 ... x_N, of u and of its increments, and to :math:`G x_N \le g`.  Targets fulfil
@@ -46,6 +47,8 @@ class Model:
         Outputs that follow a reference r, as many as inputs.
     E : (n, q) array of Fraction or None
         How a measured disturbance w, constant over the horizon, enters.
+    discount : Fraction
+        gamma, in (0, 1].
     lb, ub : (d,) arrays of Fraction
         Box of the parameters: x, then the last input where increments count, then r, then w.
     """
@@ -67,6 +70,7 @@ class Model:
     soft: tuple[Fraction, Fraction] | None = None
     C: Exact | None = None
     E: Exact | None = None
+    discount: Fraction = Fraction(1)
 
     @property
     def remembers(self) -> bool:
@@ -115,10 +119,10 @@ class _Forms:
             raise BadProblem("the steady state is not determined by the reference; choose other outputs C")
         self.x_target, self.u_target = found[:n], found[n:]
 
-    def increments(self) -> list[Exact]:
-        """u_k - u_{k-1} for each block."""
+    def increments(self) -> list[tuple[int, Exact]]:
+        """k and u_k - u_{k-1} for the first step k of each block."""
         before = [self.parameter["u"], *self.inputs[:-1]]
-        return [now - last for now, last in zip(self.inputs, before, strict=True) if (now != last).any()]
+        return [(k, now - last) for k, (now, last) in enumerate(zip(self.inputs, before, strict=True)) if (now != last).any()]
 
 
 def condense(model: Model) -> Problem:
@@ -142,12 +146,12 @@ def condense(model: Model) -> Problem:
     _check(model)
     forms = _Forms(model)
     form = np.zeros((forms.width, forms.width), dtype=object)
-    terms = [(state - forms.x_target, model.Q) for state in forms.states[:-1]] + [(forms.states[-1] - forms.x_target, model.P)]
-    terms += [(move - forms.u_target, model.R) for move in forms.inputs]
+    terms = [(k, state - forms.x_target, model.P if k == model.horizon else model.Q) for k, state in enumerate(forms.states)]
+    terms += [(k, move - forms.u_target, model.R) for k, move in enumerate(forms.inputs)]
     if model.S is not None:
-        terms += [(change, model.S) for change in forms.increments()]
-    for rows, weight in terms:
-        form = form + 2 * rows.T @ weight @ rows
+        terms += [(k, change, model.S) for k, change in forms.increments()]
+    for k, rows, weight in terms:
+        form = form + 2 * model.discount**k * rows.T @ weight @ rows
     linear = np.array([Fraction(0)] * forms.free, dtype=object)
     if model.soft is not None:
         form[forms.free - 1, forms.free - 1] += 2 * model.soft[0]
@@ -167,7 +171,7 @@ def _rows(model: Model, forms: _Forms) -> Iterator[tuple[Exact, Fraction]]:
     for block in range(len(forms.moves)):
         yield from _limited(_eye(m, forms.width, m * block), model.u)
     if model.du[0] or model.du[1]:
-        for change in forms.increments():
+        for _, change in forms.increments():
             yield from _limited(change, model.du)
     for state in forms.states[1:]:
         yield from ((row - give, end) for row, end in _limited(state, model.x))
@@ -201,6 +205,8 @@ def _check(model: Model) -> None:
         for ends in getattr(model, name):
             if len(ends) not in (0, size):
                 raise BadProblem(f"the limits of {name} have {len(ends)} entries, {size} are expected")
+    if not 0 < model.discount <= 1:
+        raise BadProblem("the discount lies above 0 and is at most 1")
     if model.horizon < 1:
         raise BadProblem("the horizon is a number of steps, at least one")
     if model.soft is not None and not (model.soft[0] > 0 and model.soft[1] >= 0):

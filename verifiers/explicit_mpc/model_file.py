@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from verifiers.explicit_mpc.condense import Limits, Model
+from verifiers.explicit_mpc.origin import read_origin
 from verifiers.explicit_mpc.problem import BadProblem, Exact
 from verifiers.explicit_mpc.terminal import dare, invariant_set
 
-_TOP = {"A", "B", "horizon", "blocks", "weights", "limits", "terminal", "tracking", "domain"}
+_TOP = {"A", "B", "plant", "dt", "method", "parameters", "horizon", "blocks", "discount", "weights", "limits", "terminal", "tracking", "domain"}
 _INNER = {"weights": {"Q", "R", "P", "S"}, "limits": {"x", "u", "du", "soft"}, "terminal": {"set"}, "tracking": {"C", "E"}, "domain": {"lo", "hi"}}
 
 
@@ -25,20 +26,22 @@ def read_model(path: Path) -> Model:
     BadProblem
         With the key and what is expected there.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=str)
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadProblem(f"{path.name} cannot be read as TOML: {error}") from None
-    _known(table, _TOP, "")
+    table = read_table(path)
     parts = {key: _known(table.get(key, {}), keys, f"{key}.") for key, keys in _INNER.items()}
     weights, limits, tracking = parts["weights"], parts["limits"], parts["tracking"]
-    a, b = _matrix(table, "A"), _matrix(table, "B")
+    origin = read_origin(table)
+    if origin is None and ("dt" in table or "method" in table or "parameters" in table):
+        raise BadProblem("dt, method and parameters belong to a plant; give plant = \"NAME\", or A and B alone")
+    a, b = (_matrix(table, "A"), _matrix(table, "B")) if origin is None else origin.linear()
     if a.shape != (len(a), len(a)) or len(b) != len(a):
         raise BadProblem(f"A has shape {a.shape} and B {b.shape}; A is square, with as many rows as B")
     q, r = _matrix(weights, "Q"), _matrix(weights, "R")
-    cost, gain = dare(a, b, q, r)
+    discount = _number(table.get("discount", 1), "discount")
+    cost, gain = dare(a, b, q, r, discount)
     p = cost if weights.get("P", "dare") == "dare" else _matrix(weights, "P")
     x, u, du = (_limits(limits.get(key), f"limits.{key}") for key in ("x", "u", "du"))
+    if origin is not None and "u" not in limits:
+        u = origin.input_limits()
     wanted, terminal = parts["terminal"].get("set", "none"), None
     if wanted == "invariant":
         terminal = invariant_set(a, b, gain, x, u)
@@ -51,9 +54,25 @@ def read_model(path: Path) -> Model:
     horizon, blocks = table.get("horizon"), table.get("blocks", [])
     if type(horizon) is not int or type(blocks) is not list or not all(type(k) is int for k in blocks):
         raise BadProblem("horizon is a whole number of steps, and blocks a list of such numbers")
-    return Model(a, b, horizon, q, r, p, _vector(parts["domain"], "lo"), _vector(parts["domain"], "hi"),
+    lo, hi = origin.domain() if origin is not None and "domain" not in table else (_vector(parts["domain"], key) for key in ("lo", "hi"))
+    return Model(a, b, horizon, q, r, p, lo, hi,
                  _matrix(weights, "S") if "S" in weights else None, x, u, du, terminal, tuple(blocks), soft,
-                 _matrix(tracking, "C") if "C" in tracking else None, _matrix(tracking, "E") if "E" in tracking else None)
+                 _matrix(tracking, "C") if "C" in tracking else None, _matrix(tracking, "E") if "E" in tracking else None, discount)
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The model's table, its keys known and its values unread.
+
+    Raises
+    ------
+    BadProblem
+        When the file is no TOML or has an unknown key.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=str)
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadProblem(f"{path.name} cannot be read as TOML: {error}") from None
+    return _known(table, _TOP, "")
 
 
 def _known(table: Any, keys: set[str], at: str) -> dict[str, Any]:

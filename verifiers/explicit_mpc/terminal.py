@@ -14,12 +14,14 @@ from verifiers.explicit_mpc.problem import BadProblem, Exact
 MAX_STEPS = 200
 
 
-def dare(a: Exact, b: Exact, q: Exact, r: Exact) -> tuple[Exact, Exact]:
+def dare(a: Exact, b: Exact, q: Exact, r: Exact, discount: Fraction = Fraction(1)) -> tuple[Exact, Exact]:
     r"""Cost P and gain K of the regulator: :math:`P = A^T P A - A^T P B (R + B^T P B)^{-1} B^T P A + Q`, :math:`u = K x`.
 
     Parameters
     ----------
     a, b, q, r : (n, n), (n, m), (n, n), (m, m) arrays of Fraction
+    discount : Fraction
+        gamma of the sum of costs; it acts as a factor sqrt(gamma) of A and B.
 
     Returns
     -------
@@ -32,6 +34,7 @@ def dare(a: Exact, b: Exact, q: Exact, r: Exact) -> tuple[Exact, Exact]:
         When there is no stabilising solution.
     """
     floats = [np.asarray(x, dtype=np.float64) for x in (a, b, q, r)]
+    floats[:2] = [x * np.sqrt(float(discount)) for x in floats[:2]]
     try:
         p = solve_discrete_are(*floats)
     except (LinAlgError, ValueError) as error:

@@ -175,3 +175,50 @@ def test_bad_models_are_refused(tmp_path, old, new, says):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(BadProblem, match=says):
         condense(read_model(path))
+
+
+def of_plant(tmp_path, head, tail=""):
+    path = tmp_path / "model.toml"
+    path.write_text(f'{head}\nhorizon = 2\nweights = {{ Q = [[1, 0], [0, 1]], R = [["0.001"]] }}\n{tail}', encoding="utf-8")
+    return read_model(path)
+
+
+def test_a_model_is_taken_from_a_plant(tmp_path):
+    pytest.importorskip("casadi")
+    model = of_plant(tmp_path, 'plant = "gym_pendulum"\ndt = "1/20"')
+    power = np.array([[0.0, 1.0], [15.0, 0.0]]) / 20
+    expected = np.eye(2) + power + power @ power / 2 + power @ power @ power / 6 + power @ power @ power @ power / 24
+    np.testing.assert_allclose(model.A.astype(float), expected, rtol=1e-13)  # of rk4: the series up to the fourth power
+    assert (model.u, model.lb.tolist(), model.ub.tolist()) == (((-2,), (2,)), [-2, -8], [2, 8])
+    root = 15**0.5
+    zoh = of_plant(tmp_path, 'plant = "gym_pendulum"\ndt = "1/20"\nmethod = "zoh"\nparameters = { torque_limit = "3/2" }')
+    c, s = np.cosh(root / 20), np.sinh(root / 20)
+    np.testing.assert_allclose(zoh.A.astype(float), [[c, s / root], [root * s, c]])
+    assert zoh.u == ((Fraction(-3, 2),), (Fraction(3, 2),))
+    tracked = of_plant(tmp_path, 'plant = "path_tracking"\ndt = "1/10"\nmethod = "euler"')
+    assert tracked.u == ((Fraction("-0.94"),), (Fraction("0.74"),))  # deviations: the limit 0.84 less the equilibrium's 0.1
+    limited = of_plant(tmp_path, 'plant = "gym_pendulum"\ndt = "1/20"',
+                       "limits = { u = { lo = [-1], hi = [1] } }\ndomain = { lo = [-1, -1], hi = [1, 1] }")
+    assert (limited.u, limited.ub.tolist()) == (UNIT, [1, 1])
+
+
+@pytest.mark.parametrize(("head", "says"), [
+    ('plant = "gym_pendulum"', "give dt"), ('plant = "gym_pendulum"\ndt = "0"', "give dt"), ('plant = "gym_pendulum"\ndt = "1e-2"', "give dt"),
+    ('plant = "gym_pendulum"\ndt = "1/20"\nmethod = "rk5"', "a method among"), ('plant = "unknown"\ndt = "1/20"', "no plant is called"),
+    ('plant = "gym_pendulum"\ndt = "1/20"\nparameters = { M = "1" }', "no parameter"), ('plant = "safety_cstr"\ndt = "1/60"', "leave out dt"),
+    ('plant = "gym_pendulum"\nA = [[1]]\ndt = "1/20"', "one or the other"), ('dt = "1/20"', "belong to a plant"),
+    ('plant = "gym_pendulum"\ndt = 1', "plant is a name")])
+def test_a_contradictory_plant_of_a_model_is_refused(tmp_path, head, says):
+    pytest.importorskip("casadi")
+    with pytest.raises(BadProblem, match=says):
+        of_plant(tmp_path, head)
+
+
+def test_discounted_model_has_the_regulator_as_its_law_where_no_limit_acts():
+    discount = Fraction(9, 10)
+    cost, gain = dare(A, B, Q, R, discount)
+    problem = condense(double_integrator(P=cost, discount=discount))
+    free = ExactProblem(problem).free[0, :2].astype(float)
+    np.testing.assert_allclose(free, gain[0].astype(float), rtol=1e-10)
+    with pytest.raises(BadProblem, match="discount"):
+        condense(double_integrator(discount=Fraction(11, 10)))
