@@ -50,8 +50,9 @@ $(VENV)/.rl: $(VENV)/.dev
 	@touch $@
 
 test-rl: $(VENV)/.rl
-	$(BIN)/python -m pytest -q tests/certctl/test_bridges_in.py tests/certctl/test_models.py tests/verifiers/load/test_torch.py
-	$(BIN)/python -m pytest -q tests/examples/test_examples.py tests/docs -k stable_baselines3
+	$(BIN)/python -m pytest -q tests/certctl/test_bridges_in.py tests/certctl/test_models.py tests/verifiers/load/test_torch.py \
+		tests/certctl/test_learn_lipschitz.py
+	$(BIN)/python -m pytest -q tests/examples/test_examples.py tests/docs -k 'stable_baselines3 or imitate'
 
 $(VENV)/.docs: $(VENV)/.dev
 	$(PIP) -e '.[dev,docs]'

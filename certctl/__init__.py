@@ -2,14 +2,15 @@
 
 Everything here is loaded on first use, so that ``import certctl`` needs neither a solver nor a learner.
 
-===================  ====================================================================================
-``verify``           requirement → bundle → kernel; the prover's door
-``falsify``          look for a replayed counterexample only
-``check``            the kernel alone: bundle → receipt
-``gate``             every controller under some folders must have a passing bundle
-``load_deployable``  the very bytes that the kernel accepted, or :class:`NotDeployable`
-``explain``          a refusal code as a paragraph
-===================  ====================================================================================
+===============================  ====================================================================================
+``verify``                       requirement → bundle → kernel; the prover's door
+``falsify``                      look for a replayed counterexample only
+``check``                        the kernel alone: bundle → receipt
+``gate``                         every controller under some folders must have a passing bundle
+``load_deployable``              the very bytes that the kernel accepted, or :class:`NotDeployable`
+``explain``                      a refusal code as a paragraph
+``learn_lipschitz_imitation``    policies imitated under Lipschitz bounds, and what is proved about each
+===============================  ====================================================================================
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from certctl.api import Deployable, NotDeployable, load_deployable
     from certctl.codes import explain
     from certctl.gatekeeper import gate
+    from certctl.learners.lipschitz.imitation import learn_lipschitz_imitation
     from verifiers.kernel.check import check
     from verifiers.prove import falsify, verify
 
@@ -29,8 +31,9 @@ __version__ = "0.1.0"
 _HOME = {
     "verify": "verifiers.prove", "falsify": "verifiers.prove", "check": "verifiers.kernel.check", "gate": "certctl.gatekeeper",
     "load_deployable": "certctl.api", "Deployable": "certctl.api", "NotDeployable": "certctl.api", "explain": "certctl.codes",
+    "learn_lipschitz_imitation": "certctl.learners.lipschitz.imitation",
 }
-__all__ = ["Deployable", "NotDeployable", "check", "explain", "falsify", "gate", "load_deployable", "verify"]
+__all__ = ["Deployable", "NotDeployable", "check", "explain", "falsify", "gate", "learn_lipschitz_imitation", "load_deployable", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,9 @@ MODULES = {
     "Plants": ("systems.plant", "systems.signals", "systems.sampling", "systems.simulation"),
     "Bridges in": ("certctl.bridges.imported", "certctl.bridges.stable_baselines3", "certctl.bridges.networks", "certctl.bridges.python_control",
                    "certctl.bridges.casadi_function", "certctl.bridges.gymnasium_env"),
+    "Learners": ("certctl.learners.learner", "certctl.learners.lipschitz.imitation", "certctl.learners.lipschitz.training",
+                 "certctl.learners.lipschitz.networks", "certctl.learners.lipschitz.experts", "certctl.learners.lipschitz.demonstrations",
+                 "certctl.learners.lipschitz.problem"),
     "Bridges out": ("certctl.bridges.c_code", "certctl.bridges.models", "verifiers.load.to_casadi", "verifiers.load.to_torch"),
     "Figures and reports": ("certctl.view", "certctl.plot.sets", "certctl.plot.views", "certctl.plot.kinds", "certctl.plot.styles",
                             "certctl.report.page", "certctl.report.browser"),
@@ -36,14 +39,19 @@ def commands() -> str:
     from certctl.cli.main import app
 
     lines = ["# Every command and option", "", "Generated from the program; [the command line](../cli.md) explains.", ""]
-    group: Any = typer.main.get_command(app)
-    for name, command in sorted(group.commands.items()):
+    for name, command in _flat(typer.main.get_command(app)):
         arguments = " ".join(str(p.metavar or p.name) for p in command.params if p.param_type_name == "argument")
         lines += [f"## {name}", "", _plain(command.help), "", f"`certctl {name} {arguments}`".replace(" `", "`"), ""]
         rows = [(_names(p), _plain(getattr(p, "help", "")), _default(p)) for p in command.params if p.name != "help"]
         if rows:
             lines += ["| parameter | meaning | default |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows), ""]
     return "\n".join(lines)
+
+
+def _flat(group: Any, before: str = "") -> list[tuple[str, Any]]:
+    """Commands with their full names, those of groups in place of the groups."""
+    return [pair for name, command in sorted(group.commands.items())
+            for pair in (_flat(command, f"{before}{name} ") if hasattr(command, "commands") else [(before + name, command)])]
 
 
 def _names(parameter: Any) -> str:

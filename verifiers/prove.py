@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -123,7 +123,8 @@ def default_bundle(path: Path) -> Path:
 
 
 def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0, workers: int | None = None, resume: bool = False,
-           force: bool = False, progress: Callable[[Progress], None] | None = None, executor: Executor | None = None, seed: int = 0) -> Verdict:
+           force: bool = False, progress: Callable[[Progress], None] | None = None, executor: Executor | None = None, seed: int = 0,
+           multipliers: Sequence[Fraction] | None = None) -> Verdict:
     """Falsify, prove, write the bundle, and let the kernel decide.
 
     Parameters
@@ -137,6 +138,8 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
         Processes; both cores by default.  ``executor`` takes another ``concurrent.futures`` executor instead.
     resume : bool
         Go on with the search that an interrupted or expired run of the same question left beside the bundle.
+    multipliers : sequence of Fraction, optional
+        A guess at the proof of a ``lipschitz_bound``, one number per neuron; tried first, believed never.
 
     Returns
     -------
@@ -162,7 +165,7 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
             return _verify_law(path, name, out, force)
         if (alone := _read_alone(path)) is not None:
             kind = alone.requirement.property
-            obligation = prove_bound(alone.requirement, alone.controller, read_hints(alone.data, METHODS).method, budget, seed)
+            obligation = prove_bound(alone.requirement, alone.controller, read_hints(alone.data, METHODS).method, budget, seed, multipliers)
             searched = round(time.monotonic() - began, 3)
             parts = {"requirement": alone.data, "plant": None, "controller": alone.controller, "functions": {}, "files": {},
                      "claim": claim_of(alone.requirement), "obligations": [obligation], "assumptions": [ASSUMPTIONS[2]]}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from certctl.cli.exit_codes import ExitCode, table
+from certctl.cli.options import box_option, pairs_option
 from certctl.cli.output import OutputFormat, UsageError, clean, dump, fields, ready, say
 from certctl.cli.proving import Format, stoppable
 
@@ -64,9 +64,9 @@ def new(
     if time == "discrete":
         dt = _answer(dt, ask, "Seconds between samples", "")
         method = _answer(method, ask, f"Method ({_METHODS}; empty for a discrete plant)", "")
-    visited = _box("--domain", _answer(domain, ask, "Domain, LO,…:HI,… (empty: the plant's)", ""))
-    within = _box("--contains", _answer(contains, ask, "Box that the region must contain (empty: a tenth of the domain)", ""))
-    wish = Wish(folder, controller, plant, prop, time, dt or "", method or "", "clip", visited, within, _pairs(parameter or ()), rate or "")
+    visited = box_option("--domain", _answer(domain, ask, "Domain, LO,…:HI,… (empty: the plant's)", ""))
+    within = box_option("--contains", _answer(contains, ask, "Box that the region must contain (empty: a tenth of the domain)", ""))
+    wish = Wish(folder, controller, plant, prop, time, dt or "", method or "", "clip", visited, within, pairs_option(parameter or ()), rate or "")
     try:
         files = scaffold(wish, workflow)
     except Refusal as no:
@@ -82,25 +82,6 @@ def _answer(given: str | None, ask: bool, question: str, default: str | None = N
     if given is not None or not ask:
         return given if given is not None else default
     return str(typer.prompt(question, default=default, show_default=bool(default), err=True)).strip()
-
-
-def _box(option: str, text: str | None) -> tuple[Sequence[str], Sequence[str]] | None:
-    if not text:
-        return None
-    lo, colon, hi = text.partition(":")
-    if not colon:
-        raise UsageError(f"{option} {text}: write LO,…:HI,… with one number per state, for example -1,-8:1,8")
-    return [item.strip() for item in lo.split(",")], [item.strip() for item in hi.split(",")]
-
-
-def _pairs(items: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not equals or not name.replace("_", "").isalnum() or not name.isascii() or name in found:
-            raise UsageError(f"--parameter {item}: write NAME=VALUE, each name once")
-        found[name] = value
-    return found
 
 
 def _write(files: dict[Path, str], force: bool) -> None:

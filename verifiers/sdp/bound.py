@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -25,7 +26,8 @@ STARTS, ROUNDS, KEPT = 4096, 24, 64
 STEPS = (1.0, 0.1, 1e-2, 1e-3, 1e-4)
 
 
-def prove_bound(requirement: BoundRequirement, controller: bytes, method: str | None, budget: float, seed: int = 0) -> dict[str, Any]:
+def prove_bound(requirement: BoundRequirement, controller: bytes, method: str | None, budget: float, seed: int = 0,
+                multipliers: Sequence[Fraction] | None = None) -> dict[str, Any]:
     """Prove the bound demanded.
 
     Parameters
@@ -36,6 +38,8 @@ def prove_bound(requirement: BoundRequirement, controller: bytes, method: str | 
         One of ``METHODS``; None is ``lipsdp-neuron``, which costs little more and proves the smaller bounds.
     budget : float
         Seconds for the search, a quarter of them at most for a counterexample.
+    multipliers : sequence of Fraction, optional
+        A guess, one number per neuron, such as a learner has one; where it proves the bound there is nothing to search.
 
     Returns
     -------
@@ -54,13 +58,19 @@ def prove_bound(requirement: BoundRequirement, controller: bytes, method: str | 
     began = time.monotonic()
     network = read_onnx(controller, requirement.controller).graph
     found = differences(network, requirement.domain)
+    if multipliers is not None and len(multipliers) == len(found.low) and found.proves(requirement.bound, multipliers):
+        return _obligation(multipliers)
     refute_bound(requirement, controller, budget / 4, seed)
     left = max(1.0, budget - (time.monotonic() - began))
     answer = find_multipliers(found, layers(network), requirement.bound, method or METHODS[-1], seconds=left)
     if isinstance(answer, Multipliers):
-        return {"id": "bound", "proof": {"kind": "lipschitz_sdp", "multipliers": texts(answer.values)}}
+        return _obligation(answer.values)
     code = {"timeout": Code.BUDGET, "absent": Code.UNSUPPORTED}.get(answer.reason, Code.NO_PROOF_FOUND)
     raise Undecided(code, "bound", answer.says)
+
+
+def _obligation(multipliers: Sequence[Fraction]) -> dict[str, Any]:
+    return {"id": "bound", "proof": {"kind": "lipschitz_sdp", "multipliers": texts(multipliers)}}
 
 
 def refute_bound(requirement: BoundRequirement, controller: bytes, budget: float, seed: int = 0) -> None:

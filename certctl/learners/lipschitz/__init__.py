@@ -1,0 +1,1 @@
+"""Policies imitated from an expert under a Lipschitz bound."""
