@@ -12,7 +12,7 @@ MODULES = {
                    "certctl.bridges.casadi_function", "certctl.bridges.gymnasium_env"),
     "Learners": ("certctl.learners.learner", "certctl.learners.lipschitz.imitation", "certctl.learners.lipschitz.training",
                  "certctl.learners.lipschitz.networks", "certctl.learners.lipschitz.experts", "certctl.learners.lipschitz.demonstrations",
-                 "certctl.learners.lipschitz.problem"),
+                 "certctl.learners.lipschitz.problem", "certctl.learners.lipschitz.regression", "certctl.learners.lipschitz.attack"),
     "Bridges out": ("certctl.bridges.c_code", "certctl.bridges.models", "verifiers.load.to_casadi", "verifiers.load.to_torch"),
     "Figures and reports": ("certctl.view", "certctl.plot.sets", "certctl.plot.views", "certctl.plot.kinds", "certctl.plot.styles",
                             "certctl.report.page", "certctl.report.browser"),

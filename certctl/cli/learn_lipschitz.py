@@ -74,6 +74,8 @@ def lipschitz_imitation(
     held_out: Annotated[float, typer.Option("--held-out", metavar="SHARE", help="Share of the data held out.", min=0.0, max=0.5)] = 0.15,
     penalty: Annotated[float, typer.Option("--penalty", metavar="W", help="Weight of the penalty of --network penalised.", min=0.0)] = 1.0,
     dagger: Annotated[int, typer.Option("--dagger", metavar="ROUNDS", help="Rounds of data aggregation (needs plant and expert).", min=0)] = 0,
+    project: Annotated[bool, typer.Option("--project", help="Train on the inputs nearest to the data's that a policy with the bound can have, by a "
+                                          "convex programme, and say what they cost at least.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of all random numbers.", min=0)] = 0,
     name: Annotated[str, typer.Option("--name", help="Stem of the files.")] = "policy",
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Whether verify is asked about each bound and loop.")] = True,
@@ -103,7 +105,7 @@ def lipschitz_imitation(
         found = learn_lipschitz_imitation(
             out, bounds=bounds, data=data, expert=master, problem=problem, settings=settings, samples=samples, dagger=DAgger(dagger),
             inputs=[item.strip() for item in inputs.split(",") if item.strip()], name=name, contains=box_option("--contains", contains),
-            certify=verify, loop=loop, budget=budget, workers=workers, training=training_on_stderr, proving=progress_on_stderr)
+            project=project, certify=verify, loop=loop, budget=budget, workers=workers, training=training_on_stderr, proving=progress_on_stderr)
     except (BadData, Refusal, FileNotFoundError, ValueError) as problem_found:
         raise UsageError(str(problem_found)) from None
     if chosen is OutputFormat.json:
@@ -143,6 +145,10 @@ def _candidate(found: Candidate) -> dict[str, Any]:
             "lipschitz": None if found.lipschitz is None else to_json(found.lipschitz), "loop": None if found.loop is None else to_json(found.loop)}
 
 
+def _squared(least: float | None, rms: float) -> str | None:
+    return None if least is None else f"mean square {least:.6g} on the data for any policy with this bound; this one has {rms**2:.6g}"
+
+
 def _tell(found: Imitation) -> None:
     pairs: list[tuple[str, object]] = [("data", f"{len(found.data)} pairs, steepest {found.steepest:.6g}")]
     if found.unanswered:
@@ -152,6 +158,7 @@ def _tell(found: Imitation) -> None:
         figures = candidate.learned.figures
         fields([("bound", candidate.bound), ("folder", candidate.learned.folder), ("rms error", f"{figures['rms']:.6g}"),
                 ("largest error", f"{figures['largest_error']:.6g} on the data"),
+                ("least loss", _squared(figures.get("least_loss"), figures["rms"])),
                 *(("reason", r.message) for r in candidate.results if not r.is_proved)])
         for result in candidate.results:
             typer.echo(last_line(result))

@@ -201,3 +201,9 @@ def test_the_command_sweeps_and_tells_as_json(tmp_path, monkeypatch, capsys):
     assert found["pairs"] == 30 and found["steepest_pair"] > 1 and (Path("out") / "bound_4" / "policy.cert" / "certificate.json").is_file()
     assert run([*arguments[:-2], "--no-verify"]) == 3
     assert "not certified" in capsys.readouterr().out
+
+
+def test_projected_data_says_what_every_policy_loses(tmp_path):
+    pytest.importorskip("clarabel")
+    found = learn_lipschitz_imitation(tmp_path, bounds=["1/2"], data=sine(40), settings=QUICK, certify=False, project=True).candidates[0].learned
+    assert 0.01 < found.figures["least_loss"] < found.figures["rms"] ** 2 < 1.3 * found.figures["least_loss"]

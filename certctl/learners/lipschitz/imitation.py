@@ -20,6 +20,7 @@ from certctl.learners.lipschitz import networks
 from certctl.learners.lipschitz.demonstrations import BadData, Demonstrations, read_demonstrations, signals_of
 from certctl.learners.lipschitz.experts import Expert, ask, spread_states
 from certctl.learners.lipschitz.problem import Problem
+from certctl.learners.lipschitz.regression import lipschitz_regression
 from certctl.learners.lipschitz.training import Report, Settings, Trained, train
 from certctl.result import Result, from_verdict
 from certctl.scaffold import Wish, requirement_text
@@ -70,6 +71,9 @@ class LipschitzImitation(Learner):
         Stem of the files.
     contains : (tuple of str, tuple of str) or None
         Box that the region must hold; a tenth of the domain by default.
+    project : bool
+        Train on the inputs nearest to the data's that a policy with this bound can have
+        (:func:`certctl.learners.lipschitz.regression.lipschitz_regression`), and say what they cost.
     """
 
     data: Demonstrations
@@ -80,6 +84,7 @@ class LipschitzImitation(Learner):
     dagger: DAgger = NO_DAGGER
     name: str = "policy"
     contains: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    project: bool = False
 
     def learn(self, out: Path, report: Callable[[Step], None]) -> Learned:
         """Train, and write ``NAME.onnx``, ``NAME.requirement.toml``, ``NAME_loop.requirement.toml`` and ``learned.json`` below ``out``."""
@@ -90,11 +95,12 @@ class LipschitzImitation(Learner):
             settings = replace(settings, network="plain")
         bound = math.inf if self.bound == NONE else float(exact_bound(self.bound))
         for turn in range(self.dagger.rounds + 1):
-            found = train(data, bound, settings, out / f"checkpoint_{turn}.npz", _named(report, turn, self.dagger.rounds))
+            aim = self._aim(data, bound)
+            found = train(aim, bound, settings, out / f"checkpoint_{turn}.npz", _named(report, turn, self.dagger.rounds))
             graph = self._pinned(networks.to_graph(found.network, settings.activation))
             if turn < self.dagger.rounds:
                 data = self._aggregated(data, graph, out / f"data_{turn + 1}.npz", turn)
-        figures = self._figures(data, graph, found)
+        figures = self._figures(data, aim, graph, found)
         self._write(out, graph, found, bound)
         learned = Learned(out, out / f"{self.name}.requirement.toml" if self.bound != NONE else None, round(time.monotonic() - began, 3),
                           settings.seed, figures)
@@ -145,10 +151,18 @@ class LipschitzImitation(Learner):
         joined.save(path)
         return joined
 
-    def _figures(self, data: Demonstrations, graph: Graph, found: Trained) -> dict[str, float]:
+    def _aim(self, data: Demonstrations, bound: float) -> Demonstrations:
+        """What is trained on: the data, or the nearest that a policy with the bound can do."""
+        if not self.project or bound == math.inf:
+            return data
+        return replace(data, inputs=lipschitz_regression(data, bound).values)
+
+    def _figures(self, data: Demonstrations, aim: Demonstrations, graph: Graph, found: Trained) -> dict[str, float]:
         gap = np.linalg.norm(evaluate(graph, data.states) - data.inputs, axis=1)
         values = {"loss": found.loss, "held_out": found.held_out, "rms": float(np.sqrt((gap**2).mean())), "largest_error": float(gap.max()),
                   "pairs": float(len(data)), "epochs": float(found.epochs)}
+        if aim is not data:
+            values["least_loss"] = float(((aim.inputs - data.inputs) ** 2).sum(axis=1).mean())
         return {key: value for key, value in values.items() if math.isfinite(value)}
 
     def _write(self, out: Path, graph: Graph, found: Trained, bound: float) -> None:
@@ -282,8 +296,8 @@ def quiet() -> Iterator[Callable[[Any], None]]:
 def learn_lipschitz_imitation(
         out: Path, *, bounds: Sequence[str], data: Path | Demonstrations | None = None, expert: Expert | None = None, problem: Problem | None = None,
         settings: Settings = DEFAULT, samples: int = 1000, dagger: DAgger = NO_DAGGER, inputs: Sequence[str] = (), name: str = "policy",
-        contains: tuple[tuple[str, ...], tuple[str, ...]] | None = None, certify: bool = True, loop: bool = True, budget: float = 600.0,
-        workers: int | None = None, training: Callable[[], AbstractContextManager[Report]] = quiet,
+        contains: tuple[tuple[str, ...], tuple[str, ...]] | None = None, project: bool = False, certify: bool = True, loop: bool = True,
+        budget: float = 600.0, workers: int | None = None, training: Callable[[], AbstractContextManager[Report]] = quiet,
         proving: Callable[[], AbstractContextManager[Any]] = quiet) -> Imitation:
     """Imitate an expert under one Lipschitz bound or several, and ask ``verify`` about each policy.
 
@@ -299,7 +313,7 @@ def learn_lipschitz_imitation(
         Whom to ask, see :func:`certctl.learners.lipschitz.experts.open_expert`.
     problem : Problem, optional
         The plant; then the closed loop is proved too, where ``loop`` is true.
-    settings, dagger, inputs, name, contains
+    settings, dagger, inputs, name, contains, project
         See :class:`LipschitzImitation` and :func:`certctl.learners.lipschitz.demonstrations.read_demonstrations`.
     certify, loop : bool
         Whether to verify the bound, and with it the closed loop.
@@ -344,7 +358,7 @@ def learn_lipschitz_imitation(
     found = []
     for bound in bounds:
         folder = out if len(bounds) == 1 else out / f"bound_{bound.replace('/', '_')}"
-        learner = LipschitzImitation(pairs, bound, settings, problem, expert, dagger, name, contains)
+        learner = LipschitzImitation(pairs, bound, settings, problem, expert, dagger, name, contains, project)
         with training() as report:
             learned = learner.learn(folder, report)
         results: tuple[Result | None, Result | None] = (None, None)
