@@ -1,0 +1,104 @@
+"""The command learn roa: a controller and a Lyapunov function for a shipped plant, and what verify says about them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from certctl.cli.exit_codes import exit_code, table
+from certctl.cli.learn import training_on_stderr
+from certctl.cli.options import box_option, pairs_option
+from certctl.cli.output import OutputFormat, UsageError, dump, fields, last_line, ready, say, summary, vector_text
+from certctl.cli.proving import Format, stoppable
+from certctl.result import Result, from_verdict, to_json
+
+if TYPE_CHECKING:
+    from certctl.learners.learner import Learned
+    from certctl.learners.roa.zubov_learner import ZubovLearner
+
+SHOWN = 5
+"""Counterexamples that are printed."""
+
+
+def register(group: typer.Typer) -> None:
+    """Add the method to the group ``learn``."""
+    group.command(name="roa", epilog=table())(stoppable(roa))
+
+
+def roa(
+    plant: Annotated[str, typer.Argument(metavar="PLANT", help="A shipped plant, in continuous time.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of candidate, requirement and bundle; an interrupted run goes on "
+                                      "from it.", show_default=False)],
+    parameter: Annotated[list[str] | None, typer.Option("--param", "--parameter", metavar="NAME=VALUE", help="A parameter of the plant; repeatable.",
+                                                        show_default=False)] = None,
+    domain: Annotated[str | None, typer.Option("--domain", metavar="LO,…:HI,…", help="Box that holds the region.", show_default="the plant's")] = None,
+    controller: Annotated[Path | None, typer.Option("--controller", metavar="FILE.onnx", help="Learn the function only, for this controller.",
+                                                    show_default=False)] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of all random numbers.", min=0)] = 0,
+    time_limit: Annotated[float, typer.Option("--time-limit", metavar="S", help="Seconds for training and proofs.", min=1.0)] = 600.0,
+    kappa: Annotated[float, typer.Option("--kappa", metavar="K", help="How much of the box the region is to fill: larger is more, and steeper.",
+                                         min=0.1)] = 2.0,
+    width: Annotated[int, typer.Option("--width", metavar="N", help="Neurons in each hidden layer of V.", min=1, max=256)] = 16,
+    workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes of the prover.", show_default="all cores", min=1)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a candidate of another question in DIR.")] = False,
+    output_format: Format = OutputFormat.text,
+) -> int:
+    """Learn a controller and a Lyapunov function whose certified region of attraction is large, and prove it."""
+    from certctl.learners.roa.files import NAMES
+    from certctl.learners.roa.task import CannotLearn, make_task
+    from certctl.learners.roa.zubov import Scheme
+    from certctl.learners.roa.zubov_learner import CHECKPOINT, Settings, ZubovLearner
+
+    chosen = ready(output_format)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is no folder; give another place with -o")
+    settings = Settings(seed, time_limit, Scheme(kappa=kappa), (width, 10), workers=workers or os.cpu_count() or 1)
+    try:
+        given = None if controller is None else _controller(controller)
+        task = make_task(plant, pairs_option(parameter or ()), box_option("--domain", domain), None if given is None else given[1])
+        learner = ZubovLearner(task, settings, None if given is None else given[0])
+        present = [name for name in (*NAMES, "requirement.cert") if os.path.lexists(out / name)]
+        if present and not force and not learner.can_resume(out):
+            raise UsageError(f"{out / present[0]} exists already and {out / CHECKPOINT} does not belong to this question; give --force, or another "
+                             "place with -o")
+        with training_on_stderr() as report:
+            learned = learner.learn(out, report)
+    except CannotLearn as no:
+        raise UsageError(str(no)) from None
+    if learner.verdict is None or learned.requirement is None:
+        raise RuntimeError("the learner ended without an answer of verify")
+    result = from_verdict(learner.verdict, learned.requirement)
+    _tell(result, learned, learner, chosen)
+    return int(exit_code(result.outcome, result.code))
+
+
+def _controller(path: Path) -> tuple[bytes, Any]:
+    """Bytes and graph of a controller file."""
+    from verifiers.kernel.bundle import forbid_pickle, read_file
+    from verifiers.kernel.codes import Refusal
+    from verifiers.kernel.onnx_reader import read_onnx
+
+    try:
+        data = read_file(path, str(path))
+        forbid_pickle(path.name, data)
+        return data, read_onnx(data, path.name).graph
+    except Refusal as no:
+        raise UsageError(f"--controller: {no}") from None
+
+
+def _tell(result: Result, learned: Learned, learner: ZubovLearner, chosen: OutputFormat) -> None:
+    """The candidate's figures, then what verify says; without a proof also the states that stand against it."""
+    against = [] if result.is_proved else learner.counterexamples[:SHOWN].tolist()
+    if chosen is OutputFormat.json:
+        training = {"folder": str(learned.folder), "seconds": learned.seconds, "seed": learned.seed,
+                    "figures": dict(learned.figures), "counterexamples": against}
+        dump({**to_json(result), "training": training})
+        if not result.is_proved:
+            say(f"{result.code}: {result.message}")
+        return
+    fields([("candidate", learned.folder), ("training", f"{learned.seconds:.0f} s with proofs, {learned.figures['rounds']:.0f} rounds, seed {learned.seed}"),
+            *(("violates", "V does not decrease at x = " + vector_text(x)) for x in against), *summary(result)])
+    typer.echo(last_line(result))
