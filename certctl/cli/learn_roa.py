@@ -13,7 +13,7 @@ from certctl.cli.learn import training_on_stderr
 from certctl.cli.options import box_option, pairs_option
 from certctl.cli.output import OutputFormat, UsageError, dump, fields, last_line, ready, say, summary, vector_text
 from certctl.cli.proving import Format, stoppable
-from certctl.result import Result, from_verdict, to_json
+from certctl.result import Result, from_verdict, number, to_json
 
 if TYPE_CHECKING:
     from certctl.learners.learner import Learned
@@ -34,7 +34,7 @@ def roa(
                                       "from it.", show_default=False)],
     parameter: Annotated[list[str] | None, typer.Option("--param", "--parameter", metavar="NAME=VALUE", help="A parameter of the plant; repeatable.",
                                                         show_default=False)] = None,
-    domain: Annotated[str | None, typer.Option("--domain", metavar="LO,…:HI,…", help="Box that holds the region.", show_default="the plant's")] = None,
+    domain: Annotated[str | None, typer.Option("--domain", metavar="LO,…:HI,…", help="Box for the region.", show_default="the plant's")] = None,
     controller: Annotated[Path | None, typer.Option("--controller", metavar="FILE.onnx", help="Learn the function only, for this controller.",
                                                     show_default=False)] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of all random numbers.", min=0)] = 0,
@@ -94,11 +94,12 @@ def _tell(result: Result, learned: Learned, learner: ZubovLearner, chosen: Outpu
     against = [] if result.is_proved else learner.counterexamples[:SHOWN].tolist()
     if chosen is OutputFormat.json:
         training = {"folder": str(learned.folder), "seconds": learned.seconds, "seed": learned.seed,
-                    "figures": dict(learned.figures), "counterexamples": against}
+                    "figures": {key: number(value) for key, value in learned.figures.items()}, "counterexamples": against}
         dump({**to_json(result), "training": training})
         if not result.is_proved:
             say(f"{result.code}: {result.message}")
         return
-    fields([("candidate", learned.folder), ("training", f"{learned.seconds:.0f} s with proofs, {learned.figures['rounds']:.0f} rounds, seed {learned.seed}"),
+    spent = f"{learned.seconds:.0f} s with proofs, {learned.figures['rounds']:.0f} rounds, seed {learned.seed}"
+    fields([("candidate", learned.folder), ("training", spent),
             *(("violates", "V does not decrease at x = " + vector_text(x)) for x in against), *summary(result)])
     typer.echo(last_line(result))

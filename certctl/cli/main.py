@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 
 from certctl import __version__
-from certctl.cli import beginning, comparing, decide, explicit_mpc, export, gating, learn, learn_lipschitz, learn_roa, picture, proving, reading, signing
+from certctl.cli import (
+    beginning,
+    comparing,
+    decide,
+    explicit_mpc,
+    export,
+    gating,
+    learn,
+    learn_lipschitz,
+    learn_roa,
+    picture,
+    proving,
+    reading,
+    signing,
+)
 from certctl.cli.exit_codes import ExitCode, table
 from certctl.cli.output import UsageError, say
 

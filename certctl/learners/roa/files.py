@@ -30,12 +30,12 @@ def write_candidate(candidate: Candidate, folder: Path, controller: bytes | None
     return path
 
 
-def requirement_text(task: Task, lyapunov: bool = True) -> str:
-    """The question: the largest provable level on the domain, for the plant's parameters."""
+def requirement_text(task: Task, level: str = "max") -> str:
+    """The question: a level on the domain, by default the largest provable one, for the plant's parameters."""
     lines = ['property   = "asymptotic_stability_roa"', f'plant      = "{task.plant.name}"', 'controller = "controller.onnx"',
-             *(['lyapunov   = "lyapunov.onnx"'] if lyapunov else []), 'time       = "continuous"', 'saturation = "clip"', "", "[parameters]",
+             'lyapunov   = "lyapunov.onnx"', 'time       = "continuous"', 'saturation = "clip"', "", "[parameters]",
              *(f"{p.name} = {json.dumps(p.value)}" for p in task.plant.parameters), "", "[domain]", f"lo = {json.dumps(task.lo)}",
-             f"hi = {json.dumps(task.hi)}", "", "[region]", 'level = "max"', f'min_volume = "{_least(task)}"']
+             f"hi = {json.dumps(task.hi)}", "", "[region]", f'level = "{level}"', f'min_volume = "{_least(task)}"']
     return "\n".join(lines) + "\n"
 
 

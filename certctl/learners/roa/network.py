@@ -29,8 +29,8 @@ class Map:
     def start(linear: Floats, hidden: int, rng: np.random.Generator, spread: float = 1.5) -> Map:
         """The linear map ``linear`` (k, n), with hidden layers that do not count yet."""
         k, n = linear.shape
-        return Map(spread * rng.standard_normal((hidden, n)), spread * rng.uniform(-1, 1, hidden), rng.standard_normal((hidden, hidden)) / hidden**0.5,
-                   0.5 * rng.standard_normal(hidden), np.zeros((k, hidden)), linear.copy())
+        first, second = spread * rng.standard_normal((hidden, n)), rng.standard_normal((hidden, hidden)) / hidden**0.5
+        return Map(first, spread * rng.uniform(-1, 1, hidden), second, 0.5 * rng.standard_normal(hidden), np.zeros((k, hidden)), linear.copy())
 
     @property
     def parts(self) -> tuple[Floats, ...]:

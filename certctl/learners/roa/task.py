@@ -98,9 +98,8 @@ class Task:
 
     @cached_property
     def regulator(self) -> tuple[Floats, Floats]:
-        """P (n, n) and K (m, n) near the equilibrium: the cost of going there is xi' P xi, the input u* - K xi (the given controller's, where there is
-        one)."""
-        rates, slope = self.field(np.zeros((1, self.n)), self.plant.rest[1][None])
+        """P (n, n) and K (m, n) near the equilibrium: cost xi' P xi, input u* - K xi; those of a given controller, if there is one."""
+        _, slope = self.field(np.zeros((1, self.n)), self.plant.rest[1][None])
         step, b = 1e-6, slope[0]
         move = np.concatenate([step * np.eye(self.n), -step * np.eye(self.n)])
         at = np.repeat(self.plant.rest[1][None], 2 * self.n, axis=0)
@@ -114,7 +113,7 @@ class Task:
             u = self.given_input(move)
             k = -(u[:self.n] - u[self.n:]).T / (2 * step)
             if not np.linalg.eigvals(a - b @ k).real.max() < 0:
-                raise CannotLearn(f"{self.plant.name}: the loop with the given controller is not stable near the equilibrium; train the controller further")
+                raise CannotLearn(f"{self.plant.name}: the loop with the given controller is not stable near the equilibrium")
             return solve_continuous_lyapunov((a - b @ k).T, -np.eye(self.n) - k.T @ r @ k), k
         except LinAlgError:
             raise CannotLearn(f"{self.plant.name}: the linearised plant cannot be stabilised at the equilibrium; change its parameters") from None

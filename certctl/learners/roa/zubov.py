@@ -8,8 +8,9 @@ of going to the equilibrium without leaving the box, infinite where that cannot 
 
 .. math:: W(\xi) = \min_u\; 1 - e^{-h\ell}\,(1 - W(\xi + h f(\xi, u))).
 
-:math:`V = z/\kappa + B` then decreases along the best loop, :math:`\dot V \le -\ell/\kappa`, wherever z is finite, because the cost pays for every rise of
-the wall; and V exceeds 1 on the faces, so that its level 1 is a region of attraction.  The larger kappa, the more of the box it fills, and the steeper V is.
+:math:`V = z/\kappa + B` then decreases along the best loop, :math:`\dot V \le -\ell/\kappa`, wherever z is finite, because the cost pays for every
+rise of the wall; and V exceeds 1 on the faces, so that its level 1 is a region of attraction.  The larger kappa, the more of the box that fills,
+and the steeper V is.
 
 References
 ----------

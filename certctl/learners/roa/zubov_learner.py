@@ -159,7 +159,7 @@ class ZubovLearner(Learner):
         verdict = verify(requirement, aside / "requirement.cert", budget=budget, workers=s.workers, force=True, seed=s.seed)
         state.proofs += 1
         state.next_proof = state.round + s.between_proofs
-        volume = float(((verdict.receipt.region or {}).get("volume_lower_bound") or 0.0)) if verdict.receipt is not None and verdict.outcome == "PROVED" else 0.0
+        volume = _volume(verdict)
         if self.verdict is None or volume > state.best or (self.verdict.outcome != "PROVED" and verdict.outcome != "PROVED"):
             self.requirement = out / requirement.name
             for name in NAMES:
@@ -251,4 +251,8 @@ class ZubovLearner(Learner):
         return state
 
 
-__all__ = ["NAMES", "Settings", "ZubovLearner"]
+def _volume(verdict: Verdict) -> float:
+    """The certified volume; 0 without a proof."""
+    if verdict.outcome != "PROVED" or verdict.receipt is None:
+        return 0.0
+    return float((verdict.receipt.region or {}).get("volume_lower_bound") or 0.0)
