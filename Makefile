@@ -51,7 +51,7 @@ $(VENV)/.rl: $(VENV)/.dev
 
 test-rl: $(VENV)/.rl
 	$(BIN)/python -m pytest -q tests/certctl/test_bridges_in.py tests/certctl/test_models.py tests/verifiers/load/test_torch.py \
-		tests/certctl/test_learn_lipschitz.py tests/certctl/test_attack.py
+		tests/certctl/test_learn_lipschitz.py tests/certctl/test_attack.py tests/certctl/test_learn_yann.py
 	$(BIN)/python -m pytest -q tests/examples/test_examples.py tests/docs -k 'stable_baselines3 or imitate'
 
 $(VENV)/.docs: $(VENV)/.dev

@@ -19,7 +19,11 @@ app = typer.Typer(name="learn", no_args_is_help=True,
 
 
 def register(parent: typer.Typer) -> None:
-    """Add the group to the application."""
+    """Add the group to the application, with its methods."""
+    from certctl.cli import learn_lipschitz, learn_roa, learn_yann
+
+    for method in (learn_lipschitz, learn_roa, learn_yann):
+        method.register(app)
     parent.add_typer(app)
 
 

@@ -11,21 +11,7 @@ from typing import Annotated
 import typer
 
 from certctl import __version__
-from certctl.cli import (
-    beginning,
-    comparing,
-    decide,
-    explicit_mpc,
-    export,
-    gating,
-    learn,
-    learn_lipschitz,
-    learn_roa,
-    picture,
-    proving,
-    reading,
-    signing,
-)
+from certctl.cli import beginning, comparing, decide, explicit_mpc, export, gating, learn, picture, proving, reading, signing
 from certctl.cli.exit_codes import ExitCode, table
 from certctl.cli.output import UsageError, say
 
@@ -44,8 +30,6 @@ comparing.register(app)
 signing.register(app)
 beginning.register(app)
 learn.register(app)
-learn_lipschitz.register(learn.app)
-learn_roa.register(learn.app)
 
 
 def _version(wanted: bool) -> None:

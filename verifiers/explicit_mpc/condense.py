@@ -145,6 +145,26 @@ def condense(model: Model) -> Problem:
     """
     _check(model)
     forms = _Forms(model)
+    form, linear = _cost(model, forms)
+    rows, ends = map(list, zip(*_rows(model, forms), strict=True))
+    table, free = np.array(rows, dtype=object), forms.free
+    return make_problem(form[:free, :free], linear, form[:free, free:], table[:, :free], np.array(ends, dtype=object), -table[:, free:],
+                        model.lb, model.ub)
+
+
+def cost_of(model: Model) -> tuple[Exact, Exact]:
+    r"""S (n+d, n+d) and s (n,) with cost :math:`\tfrac12 (z, \theta)^T S (z, \theta) + s^T z`, the part of the parameters alone included.
+
+    Raises
+    ------
+    BadProblem
+        With what does not fit.
+    """
+    _check(model)
+    return _cost(model, _Forms(model))
+
+
+def _cost(model: Model, forms: _Forms) -> tuple[Exact, Exact]:
     form = np.zeros((forms.width, forms.width), dtype=object)
     terms = [(k, state - forms.x_target, model.P if k == model.horizon else model.Q) for k, state in enumerate(forms.states)]
     terms += [(k, move - forms.u_target, model.R) for k, move in enumerate(forms.inputs)]
@@ -156,10 +176,7 @@ def condense(model: Model) -> Problem:
     if model.soft is not None:
         form[forms.free - 1, forms.free - 1] += 2 * model.soft[0]
         linear[-1] = model.soft[1]
-    rows, ends = map(list, zip(*_rows(model, forms), strict=True))
-    table, free = np.array(rows, dtype=object), forms.free
-    return make_problem(form[:free, :free], linear, form[:free, free:], table[:, :free], np.array(ends, dtype=object), -table[:, free:],
-                        model.lb, model.ub)
+    return form, linear
 
 
 def _rows(model: Model, forms: _Forms) -> Iterator[tuple[Exact, Fraction]]:

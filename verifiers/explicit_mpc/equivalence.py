@@ -87,8 +87,8 @@ def prove_equivalence(law: Law, graph: Graph, tolerance: Fraction) -> Equivalenc
     On a cell each entry of each node has an affine lower and an affine upper bound with rational coefficients (mostly the same one).  Where the
     two arguments of a Min or Max cannot be told apart by their signs at the vertices, the law less or plus the tolerance serves as the bound if
     both are on its right side.  Where bounds are further than the tolerance from the law the cell is cut along a comparison that was open.
-    Affine functions attain their extrema over a polytope at its vertices, and the cells cover the domain, so what is shown holds everywhere.  Signs are those of
-    :class:`verifiers.explicit_mpc.cell.Planes`; the last comparison, of the bounds with the law, is in rationals.  Direction: none.
+    Affine functions attain their extrema over a polytope at its vertices, and the cells cover the domain, so what is shown holds everywhere.
+    Signs are those of :class:`verifiers.explicit_mpc.cell.Planes`; the last comparison, of the bounds with the law, is in rationals.
     """
     if graph.input_sizes != (len(law.lb),) or graph.output_size() != law.outputs:
         raise ValueError(f"the network maps {graph.input_sizes} to {graph.output_size()}; the law maps {len(law.lb)} to {law.outputs}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from verifiers.explicit_mpc.cell import Cell, box_cell
+from verifiers.explicit_mpc.cell import Cell, Planes, box_cell
 from verifiers.explicit_mpc.exact import ExactProblem, Optimiser, Row, primitive
 from verifiers.explicit_mpc.law import OUTSIDE, Law
 from verifiers.explicit_mpc.problem import Problem
@@ -49,6 +49,8 @@ class Partition:
         Critical regions with interior in the box.
     added : int
         Those among them that the search had missed.
+    active : tuple of tuple of int
+        The active sets of all regions.
     leaves, outside, depth : int
         Leaves of the tree, those among them where the problem is infeasible, and questions above the deepest.
     """
@@ -60,6 +62,7 @@ class Partition:
     leaves: int
     outside: int
     depth: int
+    active: tuple[tuple[int, ...], ...] = ()
 
 
 def partition(problem: Problem, active_sets: Iterable[tuple[int, ...]], outputs: int | None = None) -> Partition:
@@ -97,6 +100,20 @@ def partition(problem: Problem, active_sets: Iterable[tuple[int, ...]], outputs:
     work.index()
     work.grow(work.box, np.arange(known), 0)
     return work.result(problem.n if outputs is None else outputs, len(work.regions) - known)
+
+
+def critical_regions(problem: Problem, active_sets: Iterable[tuple[int, ...]]) -> tuple[list[Critical], Planes]:
+    """The critical regions with interior of active sets, exact, and the planes that their facets name.
+
+    Raises
+    ------
+    BadProblem
+        When H is not positive definite.
+    """
+    work = _Builder(problem)
+    for active in sorted(set(active_sets)):
+        work.add(active)
+    return work.regions, work.planes
 
 
 @dataclass(eq=False)
@@ -341,7 +358,8 @@ class _Builder:
             {"active": list(o.active), "rest": [list(map(str, row)) for row in o.z[outputs:]],
              "multipliers": [list(map(str, row)) for row in o.multipliers]} for o in found]}
         outside = sum(entry == OUTSIDE for entry in self.tree)
-        return Partition(law, proof, len(self.regions), added, len(self.leaves), outside, self.depth)
+        return Partition(law, proof, len(self.regions), added, len(self.leaves), outside, self.depth,
+                         tuple(region.optimiser.active for region in self.regions))
 
 
 def _independent(order: list[int], normals: NDArray[np.float64]) -> list[int]:

@@ -1,0 +1,1 @@
+"""Networks that are the law of explicit MPC at the first episode, and actor-critic learning that starts there."""

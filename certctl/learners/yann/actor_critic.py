@@ -1,0 +1,389 @@
+"""``learn yann-ac``: twin-critic, deterministic actor-critic from the law of explicit MPC; the current policy changes only with a proof."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from certctl.learners.learner import Learned, Learner, Step
+from certctl.learners.yann.actor import LatticeActor
+from certctl.learners.yann.critic import Critic
+from certctl.learners.yann.shield import Region, Shield, certified_region
+from certctl.learners.yann.start import Start
+from certctl.learners.yann.task import Task
+from verifiers.explicit_mpc.law import to_json as law_json
+from verifiers.kernel.check import check
+from verifiers.kernel.graph import Floats, Graph
+from verifiers.kernel.onnx_reader import read_onnx
+from verifiers.load.to_onnx import to_onnx
+from verifiers.prove import Verdict, verify
+
+COUNTS = ("episode", "updates", "interventions", "violations", "refused", "rate")
+"""Counters of a run that a checkpoint keeps."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set; each comment says what the value means."""
+
+    episodes: int = 50  # of training
+    steps: int = 100  # of an episode
+    every: int = 10  # episodes between two candidates that are verified
+    budget: float = 60.0  # seconds of a verification
+    tests: int = 10  # episodes of the test before and after, the same starts
+    checks: int = 20  # other episodes, by whose mean cost the best certified policy is chosen
+    seed: int = 0
+    width: int = 8  # tanh units of the actor's trainable part
+    critic_width: int = 32  # tanh units of each critic's trainable part
+    actor_rate: float = 1e-3  # Adam's step size
+    critic_rate: float = 1e-3
+    batch: int = 64
+    buffer: int = 100_000  # transitions kept
+    delay: int = 2  # critic steps per actor step
+    tau: float = 0.005  # share by which targets follow
+    noise: float = 0.0  # standard deviation of exploration, in half-widths of the input limits; the published method has none
+    consistent: bool = True  # critic of horizon N - 1; False: the regulator's
+    shield: bool = True  # explore inside the certified region only
+    penalty: float = 1e3  # cost of a broken limit, which ends the episode
+    halvings: int = 3  # smaller steps that are tried when a candidate is not proved
+
+
+@dataclass(frozen=True, eq=False)
+class Certified:
+    """A policy with the kernel's word: weights, graph, bundle, region, and its mean cost on the starts by which the best is chosen."""
+
+    weights: dict[str, Tensor]
+    graph: Graph
+    bundle: Path
+    region: Region
+    volume: float
+    cost: float
+
+
+@dataclass(eq=False)
+class _Buffer:
+    """Transitions, the oldest overwritten."""
+
+    size: int
+    n: int
+    m: int
+    at: int = 0
+    full: bool = False
+    data: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+
+    def __post_init__(self) -> None:
+        self.data = np.zeros((self.size, 2 * self.n + self.m + 2))
+
+    def add(self, x: Floats, u: Floats, cost: float, after: Floats, over: bool) -> None:
+        self.data[self.at] = np.concatenate([x, u, after, [cost, over]])
+        self.at = (self.at + 1) % self.size
+        self.full |= self.at == 0
+
+    @property
+    def used(self) -> int:
+        """Number of transitions held."""
+        return self.size if self.full else self.at
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        rows = torch.from_numpy(self.data[rng.integers(0, self.used, count)])
+        n, m = self.n, self.m
+        return rows[:, :n], rows[:, n:n + m], rows[:, n + m:2 * n + m], rows[:, -2], rows[:, -1]
+
+
+class YannActorCritic(Learner):
+    r"""Actor and critic that are the optimal linear controller and its value at the first episode, then TD3 on the nonlinear plant.
+
+    Critics: :math:`y = \ell + \gamma (1 - \mathrm{over}) \max_i Q_i'(x^+, \pi'(x^+))` (costs, so the larger of two is the careful one); actor:
+    descent of the mean :math:`Q_1(x, \pi(x))` through the clip, which projects the gradient at active limits.
+
+    Parameters
+    ----------
+    start : Start
+        Model, law, lattice form, plant.
+    requirement : bytes
+        Of ``requirement.toml``, with ``controller = "controller.onnx"``; written beside each candidate and put to ``verify``.
+    settings : Settings
+
+    References
+    ----------
+    .. [1] Braniff, Tian, YANN-initialised reinforcement learning, arXiv 2508.16474.
+    .. [2] Fujimoto, van Hoof, Meger, Addressing function approximation error in actor-critic methods, ICML 2018.
+    """
+
+    name = "yann-ac"
+
+    def __init__(self, start: Start, requirement: bytes, settings: Settings | None = None) -> None:
+        self.start, self.requirement, self.settings = start, requirement, settings or Settings()
+
+    def learn(self, out: Path, report: Callable[[Step], None]) -> Learned:
+        """Train; ``out`` then holds controller.onnx, requirement.toml and the bundle of the best certified policy, report.json, history.json.
+
+        Raises
+        ------
+        NotStarted
+            When the policy of the first episode has no proof, since then nothing could be shielded or compared.
+        """
+        out.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(1)
+        run = _Run(self.start, self.requirement, self.settings, out, report)
+        run.train()
+        return run.finish()
+
+
+class NotStarted(ValueError):
+    """The policy of the first episode has no proof; the message says why."""
+
+
+class _Run:
+    def __init__(self, start: Start, requirement: bytes, settings: Settings, out: Path, report: Callable[[Step], None]) -> None:
+        self.start, self.requirement, self.s, self.out, self.report = start, requirement, settings, out, report
+        self.began = time.monotonic()
+        self.rng = np.random.default_rng(settings.seed)
+        model, plant = start.model, start.plant
+        self.task = Task(plant, model, settings.steps, settings.penalty, start.has_value)
+        scale = (model.ub - model.lb).astype(np.float64) / 2
+        lo, hi = plant.input_limits
+        self.reach = (hi - lo) / 2
+        self.actor = LatticeActor(plant, start.forms, scale, settings.width, settings.seed)
+        self.checks = self.tests = np.zeros((0, len(scale)))
+        self.buffer = _Buffer(settings.buffer, len(scale), len(lo))
+        self.history: list[dict[str, Any]] = []
+        self.certified = self.first()
+        self.tests, self.checks = (self.starts(count, np.random.default_rng([settings.seed, use]))
+                                   for use, count in ((1, settings.tests), (2, settings.checks)))
+        self.before = self.task.episodes(self.actor.evaluate, self.tests)
+        self.certified = self.best = replace(self.certified, cost=self.mean_cost())
+        size = max(1e-9, self.certified.cost / settings.steps)
+        self.critics = [Critic(model, settings.consistent, (scale, self.reach), size, settings.penalty, settings.critic_width, settings.seed + 1 + k)
+                        for k in range(2)]
+        self.targets = copy.deepcopy([self.actor, *self.critics])
+        self.first_volume = self.certified.volume
+        self.rate = settings.actor_rate
+        self.optimisers = self.make_optimisers()
+        self.episode = self.updates = self.interventions = self.violations = self.refused = 0
+        self.resume()
+
+    # certified policies ---------------------------------------------------------------------------------------------
+
+    def first(self) -> Certified:
+        """Prove the policy of the first episode."""
+        found, verdict = self.certify("first")
+        if found is None:
+            raise NotStarted(f"the law of the model has no proof of this requirement ({verdict.code} at {verdict.at}: {verdict.message}); "
+                             "choose other weights, a terminal set, or a smaller contains")
+        return found
+
+    def certify(self, name: str) -> tuple[Certified | None, Verdict]:
+        """Verify the actor as it is now; its files are left in ``candidates/NAME``."""
+        folder = self.out / "candidates" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        data = to_onnx(self.actor.graph(), double=True)
+        (folder / "controller.onnx").write_bytes(data)
+        (folder / "requirement.toml").write_bytes(self.requirement)
+        verdict = verify(folder / "requirement.toml", budget=self.s.budget, workers=1, force=True, seed=self.s.seed)
+        if verdict.outcome != "PROVED" or verdict.bundle is None or verdict.receipt is None:
+            return None, verdict
+        volume = (verdict.receipt.region or {}).get("volume_lower_bound")
+        cost = self.mean_cost() if len(self.checks) else math.nan
+        weights = {key: value.detach().clone() for key, value in self.actor.state_dict().items()}
+        return Certified(weights, read_onnx(data).graph, verdict.bundle, certified_region(verdict.bundle), float(volume or 0.0), cost), verdict
+
+    def improve(self) -> None:
+        """Take the actor as the current policy if it is proved, else a smaller step towards it, else the last one."""
+        wanted = {key: value.detach().clone() for key, value in self.actor.state_dict().items()}
+        for k in range(self.s.halvings + 1):
+            share = 0.5**k
+            self.actor.load_state_dict({key: old + share * (wanted[key] - old) for key, old in self.certified.weights.items()})
+            found, verdict = self.certify(f"episode-{self.episode}-{k}")
+            self.history.append({"episode": self.episode, "candidate": verdict.outcome, "code": verdict.code, "share": share,
+                                 "volume": found.volume if found else None, "cost": self.mean_cost(), "search_s": verdict.search_s})
+            if found is not None:
+                self.certified = found
+                if found.cost < self.best.cost:
+                    self.best = found
+                return
+            self.refused += 1
+        self.actor.load_state_dict(self.certified.weights)
+        self.targets[0] = copy.deepcopy(self.actor)
+        self.rate /= 2
+        self.optimisers = self.make_optimisers()
+
+    # learning -------------------------------------------------------------------------------------------------------
+
+    def make_optimisers(self) -> list[torch.optim.Adam]:
+        return [torch.optim.Adam(self.actor.parameters(), lr=self.rate),
+                torch.optim.Adam([p for critic in self.critics for p in critic.learned.parameters()], lr=self.s.critic_rate)]
+
+    def starts(self, count: int, rng: np.random.Generator) -> Floats:
+        """Starts in the region certified now, where the law has values."""
+        region = self.certified.region
+        inside = Task(self.task.plant, self.task.model, 1, 0.0, lambda x: self.start.has_value(x) & region.holds(x))
+        return inside.starts(count, rng)
+
+    def train(self) -> None:
+        while self.episode < self.s.episodes:
+            self.run_episode()
+            self.episode += 1
+            if self.episode % self.s.every == 0 or self.episode == self.s.episodes:
+                self.improve()
+                self.checkpoint()
+            self.tell("learning")
+
+    def run_episode(self) -> None:
+        shield = Shield(self.certified.region, self.certified.graph, self.task.plant) if self.s.shield else None
+        x, total, broken = self.starts(1, self.rng)[0], 0.0, False
+        taken = 0
+        for _ in range(self.s.steps):
+            u = self.actor.evaluate(x)
+            if self.s.noise:
+                u = u + self.s.noise * self.reach * self.rng.standard_normal(len(u))
+            if shield is not None:
+                u, needed = shield(x, u)
+                taken += needed
+            u = self.task.plant.clip(u)
+            cost, after = float(self.task.cost(x[None], u[None])[0]), self.task.plant.rhs(x, u)
+            broken = bool(self.task.violated(after[None])[0])
+            cost += self.s.penalty * broken
+            self.buffer.add(x, u, cost, after, broken)
+            x, total = after, total + cost
+            self.update()
+            if broken:
+                break
+        self.violations += broken
+        self.interventions += taken
+        self.history.append({"episode": self.episode, "cost": total, "violation": broken, "interventions": taken})
+
+    def update(self) -> None:
+        """One step of the critics, and of the actor every ``delay``-th time."""
+        if self.buffer.at < self.s.batch and not self.buffer.full:
+            return
+        x, u, after, cost, over = self.buffer.draw(self.s.batch, self.rng)
+        rest_x, rest_u = self.actor.rest_x, self.actor.rest_u
+        target_actor, *target_critics = self.targets
+        with torch.no_grad():
+            command = target_actor(after) - rest_u
+            worst = torch.stack([critic(after - rest_x, command) for critic in target_critics]).amax(dim=0)
+            wanted = cost + float(self.start.model.discount) * (1 - over) * worst
+        scale = self.critics[0].size
+        loss = torch.stack([torch.nn.functional.smooth_l1_loss(critic(x - rest_x, u - rest_u) / scale, wanted / scale)
+                            for critic in self.critics]).sum()
+        self.optimisers[1].zero_grad()
+        loss.backward()
+        self.optimisers[1].step()
+        self.loss = float(loss.detach())
+        self.updates += 1
+        if self.updates % self.s.delay:
+            return
+        value = self.critics[0](x - rest_x, self.actor(x) - rest_u).mean() / scale
+        self.optimisers[0].zero_grad()
+        value.backward()
+        self.optimisers[0].step()
+        with torch.no_grad():
+            for module, target in zip([self.actor, *self.critics], self.targets, strict=True):
+                for p, q in zip(module.parameters(), target.parameters(), strict=True):
+                    q.lerp_(p, self.s.tau)
+
+    # results --------------------------------------------------------------------------------------------------------
+
+    loss = math.nan
+
+    def mean_cost(self) -> float:
+        """Mean cost of the actor on the starts by which it is chosen."""
+        return float(self.task.episodes(self.actor.evaluate, self.checks).costs.mean())
+
+    def tell(self, phase: str) -> None:
+        spent = time.monotonic() - self.began
+        done = self.episode / self.s.episodes
+        self.report(Step(phase, done, self.loss, spent, spent * (1 - done) / done if done else None,
+                         {"cost": self.certified.cost, "violations": self.violations, "volume": self.certified.volume, "refused": self.refused}))
+
+    @property
+    def key(self) -> str:
+        """Of the run: settings, requirement and law; another run's checkpoint is left alone."""
+        parts = (json.dumps(asdict(self.s)).encode(), self.requirement, law_json(self.start.law))
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+    def checkpoint(self) -> None:
+        """Everything that the rest of the run depends on; written aside and renamed."""
+        kept = {name: {"bundle": str(policy.bundle.relative_to(self.out)), "weights": policy.weights, "cost": policy.cost}
+                for name, policy in (("certified", self.certified), ("best", self.best))}
+        counts = {name: getattr(self, name) for name in COUNTS}
+        torch.save({"key": self.key, "modules": [m.state_dict() for m in (self.actor, *self.critics, *self.targets)], **kept, "counts": counts,
+                    "optimisers": [o.state_dict() for o in self.optimisers], "buffer": torch.from_numpy(self.buffer.data[:self.buffer.used]),
+                    "at": self.buffer.at, "rng": json.dumps(self.rng.bit_generator.state), "history": json.dumps(self.history)},
+                   self.out / "checkpoint.part")
+        (self.out / "checkpoint.part").rename(self.out / "checkpoint.pt")
+        (self.out / "history.json").write_text(json.dumps(self.history, indent=1) + "\n", encoding="ascii")
+
+    def resume(self) -> None:
+        """Go on from the checkpoint of the same run, if there is one and the kernel accepts its bundles now."""
+        path = self.out / "checkpoint.pt"
+        saved = torch.load(path, weights_only=True) if path.is_file() else {}
+        if saved.get("key") != self.key:
+            return
+        kept = [self.reopen(**saved[name]) for name in ("certified", "best")]
+        if kept[0] is None or kept[1] is None:
+            return
+        self.certified, self.best = kept
+        for name, value in saved["counts"].items():
+            setattr(self, name, value)
+        for module, state in zip((self.actor, *self.critics, *self.targets), saved["modules"], strict=True):
+            module.load_state_dict(state)
+        self.optimisers = self.make_optimisers()
+        for optimiser, state in zip(self.optimisers, saved["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
+        rows = saved["buffer"].numpy()
+        self.buffer.data[:len(rows)], self.buffer.at, self.buffer.full = rows, saved["at"], len(rows) == self.buffer.size
+        self.rng.bit_generator.state = json.loads(saved["rng"])
+        self.history = json.loads(saved["history"])
+
+    def reopen(self, bundle: str, weights: dict[str, Tensor], cost: float) -> Certified | None:
+        """A certified policy of a checkpoint; None unless the kernel accepts its bundle against this run's requirement."""
+        folder = self.out / bundle
+        (folder.parent / "requirement.toml").write_bytes(self.requirement)
+        receipt = check(folder, folder.parent / "requirement.toml")
+        if receipt.outcome != "ACCEPTED":
+            return None
+        graph = read_onnx((folder / "controller.onnx").read_bytes()).graph
+        return Certified(weights, graph, folder, certified_region(folder), float((receipt.region or {}).get("volume_lower_bound") or 0.0), cost)
+
+    def finish(self) -> Learned:
+        """Put the best certified policy in place, with its bundle."""
+        for name in ("controller.onnx", "requirement.toml"):
+            shutil.copy(self.best.bundle.parent / name, self.out / name)
+        bundle = self.out / "requirement.cert"
+        if bundle.exists():
+            shutil.rmtree(bundle)
+        shutil.copytree(self.best.bundle, bundle)
+        self.actor.load_state_dict(self.best.weights)
+        after = self.task.episodes(self.actor.evaluate, self.tests)
+        change, spread = paired(after.costs - self.before.costs)
+        figures = {"initial_cost": float(self.before.costs.mean()), "final_cost": float(after.costs.mean()), "change": change, "change_95": spread,
+                   "test_violations": int(after.violations.sum()), "violations": self.violations, "interventions": self.interventions,
+                   "refused": self.refused, "volume_before": self.first_volume, "volume": self.best.volume}
+        seconds = round(time.monotonic() - self.began, 3)
+        table = {"settings": asdict(self.s), "seconds": seconds, "figures": figures, "starts": self.tests.tolist(),
+                 "costs_before": self.before.costs.tolist(), "costs_after": after.costs.tolist()}
+        (self.out / "report.json").write_text(json.dumps(table, indent=1) + "\n", encoding="ascii")
+        return Learned(self.out, self.out / "requirement.toml", seconds, self.s.seed, figures)
+
+
+def paired(differences: Floats) -> tuple[float, float]:
+    """Mean of paired differences, and the half-width of its 95 % confidence interval (Student's t); infinite for a single pair."""
+    from scipy.stats import t
+
+    count = len(differences)
+    spread = float(t.ppf(0.975, count - 1) * differences.std(ddof=1) / np.sqrt(count)) if count > 1 else math.inf
+    return float(differences.mean()), spread
