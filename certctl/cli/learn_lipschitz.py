@@ -80,6 +80,8 @@ def lipschitz_imitation(
     name: Annotated[str, typer.Option("--name", help="Stem of the files.")] = "policy",
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Whether verify is asked about each bound and loop.")] = True,
     loop: Annotated[bool, typer.Option("--loop/--no-loop", help="Whether the closed loop is asked about too.")] = True,
+    attack: Annotated[float | None, typer.Option("--attack-size", metavar="S", min=0.0, show_default=False, help="Also report what each policy keeps "
+                                                 "of the expert under measurement errors of this size (0: none); not kernel-checked.")] = None,
     budget: Annotated[float, typer.Option("--budget", metavar="S", help="Seconds for the search, for each requirement.", min=0.0)] = 600.0,
     workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes of the search.", show_default="all cores", min=1)] = None,
     output_format: Format = OutputFormat.text,
@@ -94,7 +96,7 @@ def lipschitz_imitation(
 
     chosen = ready(output_format)
     _consistent(data, expert, plant, {"--domain": domain, "--contains": contains, "--parameter": parameter, "--time": time, "--dt": dt,
-                                      "--method": method}, dagger, name, rate, budget)
+                                      "--method": method}, dagger, name, rate, budget, attack)
     bounds = [item.strip() for item in bound.split(",")]
     try:
         settings = Settings(network.value, activation.value, sizes_option("--hidden", hidden), epochs, batch, rate, patience, held_out, penalty,
@@ -105,7 +107,8 @@ def lipschitz_imitation(
         found = learn_lipschitz_imitation(
             out, bounds=bounds, data=data, expert=master, problem=problem, settings=settings, samples=samples, dagger=DAgger(dagger),
             inputs=[item.strip() for item in inputs.split(",") if item.strip()], name=name, contains=box_option("--contains", contains),
-            project=project, certify=verify, loop=loop, budget=budget, workers=workers, training=training_on_stderr, proving=progress_on_stderr)
+            project=project, certify=verify, loop=loop, budget=budget, workers=workers, training=training_on_stderr, proving=progress_on_stderr,
+            attack=attack)
     except (BadData, Refusal, FileNotFoundError, ValueError) as problem_found:
         raise UsageError(str(problem_found)) from None
     if chosen is OutputFormat.json:
@@ -116,12 +119,14 @@ def lipschitz_imitation(
 
 
 def _consistent(data: Path | None, expert: str | None, plant: str | None, of_plants: dict[str, Any], dagger: int, name: str, rate: float,
-                budget: float) -> None:
+                budget: float, attack: float | None) -> None:
     """Refuse options that contradict each other."""
     if data is None and expert is None:
         raise UsageError("give --data with a data set, or --expert with --plant")
     if expert is not None and plant is None:
         raise UsageError("--expert needs the plant that it acts on: give --plant")
+    if attack is not None and expert is None:
+        raise UsageError("--attack-size compares the policy with its expert: give --expert and --plant")
     if dagger and expert is None:
         raise UsageError("--dagger asks an expert at the states that the policy visits: give --expert and --plant")
     for option, value in of_plants.items():
@@ -142,7 +147,8 @@ def account(found: Imitation) -> dict[str, Any]:
 def _candidate(found: Candidate) -> dict[str, Any]:
     return {"bound": found.bound, "folder": str(found.learned.folder), "seconds": found.learned.seconds, "seed": found.learned.seed,
             "figures": {key: number(value) for key, value in found.learned.figures.items()},
-            "lipschitz": None if found.lipschitz is None else to_json(found.lipschitz), "loop": None if found.loop is None else to_json(found.loop)}
+            "lipschitz": None if found.lipschitz is None else to_json(found.lipschitz), "loop": None if found.loop is None else to_json(found.loop),
+            "guarantee": None if found.guarantee is None else found.guarantee.to_json()}
 
 
 def _squared(least: float | None, rms: float) -> str | None:
@@ -160,6 +166,10 @@ def _tell(found: Imitation) -> None:
                 ("largest error", f"{figures['largest_error']:.6g} on the data"),
                 ("least loss", _squared(figures.get("least_loss"), figures["rms"])),
                 *(("reason", r.message) for r in candidate.results if not r.is_proved)])
+        if candidate.guarantee is not None:
+            from certctl.learners.lipschitz.guarantee import describe
+
+            fields(describe(candidate.guarantee))
         for result in candidate.results:
             typer.echo(last_line(result))
         if not candidate.results:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from verifiers.kernel.graph import Graph
 from verifiers.kernel.rational import parse
 from verifiers.load.floats import evaluate
 from verifiers.load.to_onnx import to_onnx
+
+if TYPE_CHECKING:
+    from certctl.learners.lipschitz.guarantee import Guarantee
 
 NONE = "none"
 """The bound of a network without one."""
@@ -220,12 +223,14 @@ def _named(report: Report, turn: int, turns: int) -> Report:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One policy of a sweep: its bound, what was learned, and what was proved about it (None where nothing was asked)."""
+    """One policy of a sweep: its bound, what was learned, what was proved about it, and the report on what it keeps of its expert (None where
+    nothing was asked)."""
 
     bound: str
     learned: Learned
     lipschitz: Result | None = None
     loop: Result | None = None
+    guarantee: Guarantee | None = None
 
     @property
     def results(self) -> list[Result]:
@@ -298,7 +303,7 @@ def learn_lipschitz_imitation(
         settings: Settings = DEFAULT, samples: int = 1000, dagger: DAgger = NO_DAGGER, inputs: Sequence[str] = (), name: str = "policy",
         contains: tuple[tuple[str, ...], tuple[str, ...]] | None = None, project: bool = False, certify: bool = True, loop: bool = True,
         budget: float = 600.0, workers: int | None = None, training: Callable[[], AbstractContextManager[Report]] = quiet,
-        proving: Callable[[], AbstractContextManager[Any]] = quiet) -> Imitation:
+        proving: Callable[[], AbstractContextManager[Any]] = quiet, attack: float | None = None) -> Imitation:
     """Imitate an expert under one Lipschitz bound or several, and ask ``verify`` about each policy.
 
     Parameters
@@ -322,6 +327,10 @@ def learn_lipschitz_imitation(
     training, proving : callable
         Give a context whose value is called with a Step, or with the prover's Progress, now and then.
 
+    attack : float, optional
+        Also report what each policy with a proved bound keeps of the expert, under measurement errors of this size
+        (:func:`certctl.learners.lipschitz.guarantee.guarantee`); needs plant and expert.
+
     Returns
     -------
     Imitation
@@ -342,6 +351,8 @@ def learn_lipschitz_imitation(
     source = data if data is not None else expert
     if source is None:
         raise BadData("give a data set or an expert")
+    if attack is not None and (problem is None or expert is None or not certify):
+        raise BadData("the report on what a policy keeps of its expert needs the plant, the expert, and proved bounds")
     if dagger.rounds and (problem is None or expert is None):
         raise BadData("DAgger needs a plant to drive and an expert to ask")
     kept = out / "data_0.npz"
@@ -365,8 +376,20 @@ def learn_lipschitz_imitation(
         if certify:
             with proving() as progress:
                 results = prove_candidate(learned, name, budget=budget, workers=workers, loop=loop, progress=progress)
-        found.append(Candidate(bound, learned, *results))
+        report_on = None
+        if attack is not None and results[0] is not None and problem is not None and expert is not None:
+            from certctl.learners.lipschitz.guarantee import guarantee
+
+            report_on = guarantee(problem, (folder / f"{name}.onnx").read_bytes(), results[0], bound, learned_from(folder, pairs, dagger), expert,
+                                  attack=attack, folder=out / "expert")
+        found.append(Candidate(bound, learned, *results, report_on))
     return Imitation(pairs, unanswered, pairs.steepest(), tuple(found))
+
+
+def learned_from(folder: Path, pairs: Demonstrations, dagger: DAgger) -> Demonstrations:
+    """The pairs that a policy was trained on last: those of the last round of DAgger, or the first ones."""
+    last = folder / f"data_{dagger.rounds}.npz"
+    return read_demonstrations(last) if dagger.rounds and last.exists() else pairs
 
 
 def _question_path(out: Path) -> Path:
