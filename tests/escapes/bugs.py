@@ -91,7 +91,7 @@ def rate_halved(_: Path) -> list[Replacement]:
     return read_as(lambda *parts: parts, lambda setting: setattr(setting, "__class__", Slow))
 
 
-@bug("T13", face="DECREASE", image="DECREASE")
+@bug("T13", face="LEAF_NOT_OUTSIDE", image="DECREASE")
 def domain_cut(_: Path) -> list[Replacement]:
     """The prover covers a smaller domain than the one demanded."""
     return demanded(domain=lambda d: Box(tuple(v * Fraction(10, 13) for v in d.lo), tuple(v * Fraction(10, 13) for v in d.hi)))

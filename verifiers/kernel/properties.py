@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -94,19 +94,20 @@ def check_shell(stage: Stage, goal: Goal, data: bytes, at: str, part: Part = (0,
     Refusal
         With the code of the first rule that a leaf breaks, and the leaf.
     """
-    count, worst = 0, -math.inf
+    count, worst, by_taylor = 0, -math.inf, replace(stage, taylor=True)
     for k, (tag, lo, hi) in enumerate(tree.leaves(data, stage.lo, stage.hi, at)):
         count += lo.shape[0]
         if k % part[1] != part[0]:
             continue
-        need(tag in (tree.OUTSIDE, tree.INNER, tree.DECREASE), Code.MALFORMED_CERTIFICATE, at, "a leaf of this kind has no meaning in this tree")
-        if tag == tree.OUTSIDE:
-            _demand([(Code.LEAF_NOT_OUTSIDE, stage.outside(lo, hi))], lo, hi, at)
+        here, kind = (by_taylor, tag - tree.TAYLOR) if tag >= tree.TAYLOR else (stage, tag)
+        need(kind in (tree.OUTSIDE, tree.INNER, tree.DECREASE), Code.MALFORMED_CERTIFICATE, at, "a leaf of this kind has no meaning in this tree")
+        if kind == tree.OUTSIDE:
+            _demand([(Code.LEAF_NOT_OUTSIDE, here.outside(lo, hi))], lo, hi, at)
             continue
-        if tag == tree.INNER:
-            rules = judge_inner(stage, goal, lo, hi)
+        if kind == tree.INNER:
+            rules = judge_inner(here, goal, lo, hi)
         else:
-            rules, bounds = judge_decrease(stage, goal, lo, hi)
+            rules, bounds = judge_decrease(here, goal, lo, hi)
             worst = max(worst, float(bounds.max()))
         _demand([*rules, (Code.COMMAND_EXCEEDS_LIMIT, stage.command_within(lo, hi))], lo, hi, at)
     return count, worst

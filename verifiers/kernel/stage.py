@@ -15,18 +15,23 @@ Directions: all bounds over-approximate; a NaN never passes a comparison.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from verifiers.kernel import elementary
+from verifiers.kernel.codes import Code, need
 from verifiers.kernel.definite import inverse
-from verifiers.kernel.graph import Bools, Builder, Floats, Graph, Node, affine_from_rational
+from verifiers.kernel.gradient import differentiate
+from verifiers.kernel.graph import Bools, Builder, Floats, Graph, Node, affine_from_rational, read
 from verifiers.kernel.jets import Jet, JetReading, inner_product, plus, read_jets, split_boxes
+from verifiers.kernel.minimum import hessian, least
 from verifiers.kernel.rational import down, up
+from verifiers.kernel.taylor import TaylorReading, taylor_models
 
 Vector = Sequence[Fraction]
 Matrix = Sequence[Vector]
@@ -57,7 +62,8 @@ def _thresholds(monotone: str | None, level: Fraction) -> tuple[float, float]:
     if not low < level < 1:
         return -np.inf, np.inf
     forward, scale = (elementary.sigmoid, 1.0) if monotone == "sigmoid" else (elementary.tanh, 0.5)
-    guess = scale * float(np.log(float((level - low) / (1 - level))))
+    odds = (level - low) / (1 - level)  # of any size: the logarithm of an integer does not overflow
+    guess = scale * (math.log(odds.numerator) - math.log(odds.denominator))
     steps = max(1.0, abs(guess)) * 2.0 ** np.arange(-52.0, 1.0)
     near = np.concatenate([guess - steps, guess + steps])  # candidates only: what they imply is read off the enclosure
     lo, hi = forward(near, near)
@@ -120,6 +126,7 @@ class Stage:
     ``lo, hi`` are the corners of D rounded outward (the root of the tree), ``inner_lo, inner_hi`` rounded inward; the faces of
     D lie between the two.  ``contained``: {V <= c} is known to lie in the interior of D (an ellipsoid, proved exactly).
     ``command``: graph of the unclipped command with its limits, checked where the requirement forbids saturation.
+    ``taylor``: values and decrease are bounded by Taylor models instead of interval jets.
     """
 
     field: Graph
@@ -135,9 +142,22 @@ class Stage:
     contained: bool = False
     command: Graph | None = None
     limits: tuple[tuple[float, float], ...] = ()
+    taylor: bool = False
+
+    @cached_property
+    def rise(self) -> Graph:
+        r"""The graph of :math:`V` and :math:`-(\nabla V \cdot f + \text{rate}\, V)`: continuous time, V without kinks; the field may have some."""
+        need(self.time == "continuous", Code.UNSUPPORTED, "tree", "in discrete time the leaves are bounded by interval jets")
+        b, x, v, (slope,) = differentiate(self.function.graph)
+        parts = b.concat([b.binary("mul", slope, b.inline(self.field, x)[0]), v])
+        weights = [Fraction(-1)] * b.size(slope) + [-self.rate]
+        return b.build([v, b.affine(parts, affine_from_rational([weights], [Fraction(0)]))])
 
     def value(self, function: Function, lo: Floats, hi: Floats) -> tuple[Floats, Floats]:
         """Bounds (B,) of a function over boxes (B, n)."""
+        if self.taylor:
+            model = taylor_models(function.graph, lo, hi)[1]
+            return model.lo[:, 0], model.hi[:, 0]
         centre, radius = split_boxes(lo, hi)
         reading = JetReading(radius, 1)
         low, high = reading.bounds(read_jets(function.graph, reading, reading.start(centre)))
@@ -160,6 +180,8 @@ class Stage:
 
     def evaluate(self, lo: Floats, hi: Floats) -> Evaluation:
         """Bound the decrease (and what else a DECREASE leaf needs) over boxes (B, n)."""
+        if self.taylor:
+            return self._by_taylor(lo, hi)
         centre, radius = split_boxes(lo, hi)
         reading = JetReading(radius, 1)
         image = v_after = None
@@ -176,6 +198,13 @@ class Stage:
         slopes = (np.abs(d.mid[2:, :, 0]) + d.rad[2:, :, 0]) * radius[:, :, 0]
         least, most = reading.bounds(d)
         return Evaluation(v_lo[:, 0], v_hi[:, 0], most[:, 0], least[:, 0], slopes, image, v_after)
+
+    def _by_taylor(self, lo: Floats, hi: Floats) -> Evaluation:
+        reading = TaylorReading(lo, hi)
+        with np.errstate(all="ignore"):
+            v, rise = map(reading.whole, read(self.rise, reading, [reading.start()]))
+            scores = np.abs(rise.p[1:1 + reading.n, :, 0]) + np.abs(hessian(reading, rise.q[:, :, 0])).sum(axis=2).T
+            return Evaluation(v.lo[:, 0], v.hi[:, 0], -least(reading, rise)[:, 0], -rise.hi[:, 0], scores)
 
     def _continuous(self, reading: JetReading, centre: Floats) -> tuple[Jet, Jet]:
         second = JetReading(reading.radius, 2)

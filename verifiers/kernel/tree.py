@@ -1,8 +1,8 @@
 """Covers as binary trees in pre-order: a gap cannot be expressed.
 
 One byte a node: ``d < 64`` splits dimension ``d`` of the current box at the float64 midpoint ``lo/2 + hi/2`` (left child
-first); ``128 + tag`` is a leaf.  Both children share the splitting face, so the leaves cover the root whatever the
-rounding of the midpoint is.
+first); ``128 + tag`` is a leaf whose bounds are those of interval jets, ``136 + tag`` one whose bounds are those of Taylor models.
+Both children share the splitting face, so the leaves cover the root whatever the rounding of the midpoint is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Floats
 
 DECREASE, OUTSIDE, INNER, INSIDE, NOTHING = range(5)
+TAYLOR = 8
 LEAF = 128
 MAX_DEPTH = 400
 MAX_SPLIT = 64
@@ -37,7 +38,7 @@ def leaves(data: bytes, lo: Floats, hi: Floats, at: str, batch: int = 1024) -> I
     Yields
     ------
     (tag, lo, hi)
-        A tag and the corners (B, n) of leaves that carry it.
+        A tag, TAYLOR included, and the corners (B, n) of leaves that carry it.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def leaves(data: bytes, lo: Floats, hi: Floats, at: str, batch: int = 1024) -> I
     """
     n = min(lo.shape[0], MAX_SPLIT)
     stack = [(lo.tolist(), hi.tolist(), 0)]
-    waiting: dict[int, list[float]] = {tag: [] for tag in (DECREASE, OUTSIDE, INNER, INSIDE, NOTHING)}
+    waiting: dict[int, list[float]] = {method + tag: [] for tag in (DECREASE, OUTSIDE, INNER, INSIDE, NOTHING) for method in (0, TAYLOR)}
     full = 2 * batch * lo.shape[0]
 
     def out(tag: int) -> tuple[int, Floats, Floats]:

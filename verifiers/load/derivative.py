@@ -1,6 +1,6 @@
-r"""The graph differentiated: gradients and Lie derivatives as graphs again.
+r"""The graph differentiated: gradients and Lie derivatives as graphs again, kinks included.
 
-Reverse mode: the adjoint of a node is the sum, over its users, of the user's adjoint times the user's partial derivative.
+Smooth nodes are differentiated by the kernel's own rules (:mod:`verifiers.kernel.gradient`).
 
 **Convention at kinks.**  The derivative of relu is the graph ``step``, which is 0 for z <= 0 and 1 for z >= 2**-1074, hence
 exact at every float64 z; relu, abs, leaky_relu, min and max are built on it (:func:`_step`).  At a kink it yields one
@@ -11,116 +11,46 @@ the graph in intervals encloses all of them.  Elsewhere the derivative is the tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from fractions import Fraction
-
 import numpy as np
 
-from verifiers.kernel.graph import Affine, Builder, Graph, Node, affine_from_rational
+from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.gradient import differentiate, pull, scalar
+from verifiers.kernel.graph import Affine, Builder, Graph, Node
 
 
 class GraphError(ValueError):
     """A graph that cannot be differentiated: not scalar, sizes that do not fit, or an operator without a rule."""
 
 
-def _scalar(b: Builder, value: int | Fraction) -> int:
-    return b.const([Fraction(value)])
-
-
 def _step(b: Builder, z: int) -> int:
     """1 where ``z >= 2**-1074``, 0 where ``z <= 0``, without overflow: ``min(relu(z), 1)`` grown twice by ``2**537``."""
-    one, gain = _scalar(b, 1), _scalar(b, 2**537)
+    one, gain = scalar(b, 1), scalar(b, 2**537)
     out = b.binary("min", b.unary("relu", z), one)
     for _ in range(2):
         out = b.binary("min", b.binary("mul", gain, out), one)
     return out
 
 
-def _over_one(b: Builder, z: int) -> int:
-    return b.binary("div", _scalar(b, 1), z)
-
-
-def _square_plus_one(b: Builder, z: int) -> int:
-    return b.binary("add", b.unary("pow", z, 2), _scalar(b, 1))
-
-
-# op -> (builder, argument x, value y) -> node of dy/dx
-_SLOPE: dict[str, Callable[[Builder, int, int], int]] = {
-    "tanh": lambda b, x, y: b.binary("sub", _scalar(b, 1), b.unary("pow", y, 2)),
-    "sigmoid": lambda b, x, y: b.binary("mul", y, b.unary("sigmoid", b.unary("neg", x))),
-    "softplus": lambda b, x, y: b.unary("sigmoid", x),
-    "sin": lambda b, x, y: b.unary("cos", x),
-    "cos": lambda b, x, y: b.unary("neg", b.unary("sin", x)),
-    "exp": lambda b, x, y: y,
-    "log": lambda b, x, y: _over_one(b, x),
-    "sqrt": lambda b, x, y: b.binary("div", _scalar(b, Fraction(1, 2)), y),
-    "atan": lambda b, x, y: _over_one(b, _square_plus_one(b, x)),
-    "relu": lambda b, x, y: _step(b, x),
-    "abs": lambda b, x, y: b.binary("sub", _step(b, x), _step(b, b.unary("neg", x))),
-}
-
-
-def _unary(b: Builder, node: Node, x: int, y: int, adjoint: int) -> int:
-    """Adjoint of the argument of an elementwise function."""
-    if node.op == "neg":
-        return b.unary("neg", adjoint)
-    if node.op == "pow":
-        if node.data <= 1:
-            return adjoint if node.data == 1 else b.binary("mul", _scalar(b, 0), adjoint)
-        slope = b.binary("mul", _scalar(b, node.data), b.unary("pow", x, node.data - 1))
-    elif node.op == "leaky_relu":
-        slope = b.binary("add", _scalar(b, node.data), b.binary("mul", _scalar(b, 1 - node.data), _step(b, x)))
-    elif node.op in _SLOPE:
-        slope = _SLOPE[node.op](b, x, y)
-    else:
-        raise GraphError(f"{node.op} cannot be differentiated; write the function with the operators of verifiers.kernel.graph")
-    return b.binary("mul", adjoint, slope)
-
-
-def _binary(b: Builder, node: Node, p: int, q: int, y: int, adjoint: int) -> tuple[int, int]:
-    """Adjoints of the two arguments of an elementwise operation."""
-    if node.op == "add":
-        return adjoint, adjoint
-    if node.op == "sub":
-        return adjoint, b.unary("neg", adjoint)
-    if node.op == "mul":
-        return b.binary("mul", adjoint, q), b.binary("mul", adjoint, p)
-    if node.op == "div":
-        left = b.binary("div", adjoint, q)
-        return left, b.unary("neg", b.binary("mul", left, y))
-    if node.op in ("min", "max"):
-        share = _step(b, b.binary("sub", *((p, q) if node.op == "max" else (q, p))))
-        left = b.binary("mul", adjoint, share)
-        return left, b.binary("sub", adjoint, left)
-    raise GraphError(f"{node.op} cannot be differentiated; write the function with the operators of verifiers.kernel.graph")
-
-
-def _transposed(data: Affine) -> Affine:
-    rows, size = data.weight.shape
-    if data.exact is not None:
-        return affine_from_rational([[data.exact[0][i][j] for i in range(rows)] for j in range(size)], [Fraction(0)] * size)
-    return Affine(np.ascontiguousarray(data.weight.T), np.zeros(size))
-
-
-def _scattered(index: tuple[int, ...], size: int) -> Affine:
-    """Transpose of a selection."""
-    weight = np.zeros((size, len(index)))
-    weight[index, range(len(index))] = 1.0
-    return Affine(weight, np.zeros(size))
-
-
 def _pull(b: Builder, node: Node, args: list[int], y: int, adjoint: int) -> list[int]:
     """Adjoints that a node with value ``y`` hands to its arguments."""
-    if node.op == "affine":
-        return [b.affine(adjoint, _transposed(node.data))]
-    if node.op == "take":
-        return [b.affine(adjoint, _scattered(node.data, b.size(args[0])))]
-    if node.op == "concat":
-        ends = np.cumsum([b.size(a) for a in args]).tolist()
-        return [b.take(adjoint, range(end - b.size(a), end)) for a, end in zip(args, ends, strict=True)]
-    if len(args) == 2:
-        return list(_binary(b, node, args[0], args[1], y, adjoint))
-    return [_unary(b, node, args[0], y, adjoint)]
+    x = args[0]
+    if node.op in ("min", "max"):
+        share = _step(b, b.binary("sub", *(args if node.op == "max" else args[::-1])))
+        left = b.binary("mul", adjoint, share)
+        return [left, b.binary("sub", adjoint, left)]
+    if node.op == "relu":
+        return [b.binary("mul", adjoint, _step(b, x))]
+    if node.op == "abs":
+        return [b.binary("mul", adjoint, b.binary("sub", _step(b, x), _step(b, b.unary("neg", x))))]
+    if node.op == "leaky_relu":
+        slope = b.binary("add", scalar(b, node.data), b.binary("mul", scalar(b, 1 - node.data), _step(b, x)))
+        return [b.binary("mul", adjoint, slope)]
+    try:
+        return pull(b, node, args, y, adjoint)
+    except Refusal as no:
+        if no.code is not Code.UNSUPPORTED:
+            raise
+        raise GraphError(f"{node.op} cannot be differentiated; write the function with the operators of verifiers.kernel.graph") from None
 
 
 def gradient(graph: Graph) -> Graph:
@@ -162,23 +92,8 @@ def _differentiated(graph: Graph) -> tuple[Builder, int, list[int]]:
     """A builder that holds the function and its gradients, and their nodes."""
     if graph.output_size() != 1:
         raise GraphError(f"gradient: the output has size {graph.output_size()}, and only a scalar function has a gradient")
-    b = Builder()
-    inputs = [b.input(size) for size in graph.input_sizes]
-    # every node is an output, so inline returns where each one went
-    at = b.inline(Graph(graph.nodes, graph.input_sizes, tuple(range(len(graph.nodes)))), inputs)
-    adjoint = {graph.outputs[0]: _scalar(b, 1)}
-    found: dict[int, int] = {}
-    for k in range(graph.outputs[0], -1, -1):
-        node = graph.nodes[k]
-        if k not in adjoint or node.op == "const":
-            continue
-        if node.op == "input":
-            found[node.data] = adjoint[k]
-            continue
-        for a, part in zip(node.args, _pull(b, node, [at[a] for a in node.args], at[k], adjoint[k]), strict=True):
-            adjoint[a] = b.binary("add", adjoint[a], part) if a in adjoint else part
-    slopes = [found[i] if i in found else b.const([Fraction(0)] * size) for i, size in enumerate(graph.input_sizes)]
-    return b, at[graph.outputs[0]], slopes
+    b, _, value, slopes = differentiate(graph, _pull)
+    return b, value, slopes
 
 
 def lie_derivative(v: Graph, f: Graph) -> Graph:

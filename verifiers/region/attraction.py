@@ -28,7 +28,7 @@ from verifiers.kernel.tree import LEAF, OUTSIDE
 from verifiers.region import quadratic as quad
 from verifiers.region.sampling import FloatFunction, FloatLoop, float_function
 from verifiers.smt import counterexample as cex
-from verifiers.smt.branch_and_bound import STUCK, Outcome, Progress, Violated, search
+from verifiers.smt.branch_and_bound import STUCK, Outcome, Progress, Violated, search, sharpest
 
 SAMPLES = 24_000
 ZOOM_STATES = 3
@@ -118,7 +118,7 @@ class Work:
         done = self.saved.load(name, stage) if self.saved is not None else None
         keep = (lambda groups: self.saved.store(name, stage, groups)) if self.saved is not None else None
         try:
-            out = search(stage, goal, executor=self.executor, budget=self.left, depth=depth, shallow=shallow, refute=refute, zoom=zoom,
+            out = search(sharpest(stage), goal, executor=self.executor, budget=self.left, depth=depth, shallow=shallow, refute=refute, zoom=zoom,
                          phase=name, progress=self.progress, done=done, keep=keep)
         except Violated as no:
             return Outcome(finished=True, stuck_lo=no.args[0], stuck_hi=no.args[1])

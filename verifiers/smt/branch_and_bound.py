@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 
 import numpy as np
@@ -23,7 +23,7 @@ import numpy as np
 from verifiers.kernel.graph import Bools, Floats
 from verifiers.kernel.properties import Goal, judge_decrease, judge_inner
 from verifiers.kernel.stage import Evaluation, Stage
-from verifiers.kernel.tree import DECREASE, INNER, LEAF, OUTSIDE
+from verifiers.kernel.tree import DECREASE, INNER, LEAF, OUTSIDE, TAYLOR
 from verifiers.smt.skeleton import skeleton
 
 BATCH = 1024
@@ -121,23 +121,28 @@ class Decided:
     violated: Bools
 
 
+def sharpest(stage: Stage) -> Stage:
+    """The stage with the leaf method that needs the least time: Taylor models where the kernel has them (measured: docs/results.md)."""
+    return replace(stage, taylor=stage.time == "continuous" and stage.function.graph.is_smooth)
+
+
 def decide(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> Decided:
     """Decide boxes (B, n) with the kernel's rules."""
-    boxes = lo.shape[0]
+    boxes, method = lo.shape[0], TAYLOR if stage.taylor else 0
     tag = np.full(boxes, UNDECIDED, dtype=np.uint8)
     found = stage.evaluate(lo, hi)
     above = stage.function.thresholds(stage.level)[1]
     maybe = np.flatnonzero(found.v_lo > above)
     if maybe.size:
-        tag[maybe[stage.outside(lo[maybe], hi[maybe])]] = OUTSIDE
+        tag[maybe[stage.outside(lo[maybe], hi[maybe])]] = OUTSIDE + method
     maybe = np.flatnonzero((tag == UNDECIDED) & _near_inner(stage, goal, lo, hi, found))
     if maybe.size:
         good = _all(judge_inner(stage, goal, lo[maybe], hi[maybe]), stage.command_within(lo[maybe], hi[maybe]))
-        tag[maybe[good]] = INNER
+        tag[maybe[good]] = INNER + method
     maybe = np.flatnonzero((tag == UNDECIDED) & _hopeful(stage, goal, found))
     if maybe.size:
         good = _decreasing(stage, goal, lo[maybe], hi[maybe], _pick(found, maybe))
-        tag[maybe[good]] = DECREASE
+        tag[maybe[good]] = DECREASE + method
     split, after = _split(stage, lo, hi, found)
     return Decided(tag, split, after, found.decrease, found.v_lo, (tag == UNDECIDED) & _violated(stage, goal, lo, hi, found))
 

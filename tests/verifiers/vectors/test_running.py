@@ -78,7 +78,7 @@ def test_a_refused_part_refuses_the_whole_whatever_stands_beside_it(twin):
 def test_every_faulty_batch_is_in_some_part(twin):
     """All leaves of a wrong kind, spread over batches: the parts together see what the whole sees."""
     made = twin("network_shell")
-    made.tree("shell-1", lambda data: data.replace(b"\x80", b"\x82"))
+    made.tree("shell-1", lambda data: data.replace(b"\x88", b"\x8a"))
     made.save()
     parts = [check(made.bundle, None, (i, 5)) for i in range(5)]
     assert [p.code for p in parts if p.outcome == "REFUSED"] and join(parts, 5).outcome == "REFUSED"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,6 +13,7 @@ import build
 from build import Twin
 
 from verifiers.kernel.codes import Code
+from verifiers.kernel.tree import LEAF, TAYLOR
 
 
 @dataclass(frozen=True)
@@ -41,21 +43,31 @@ def put(table: dict[str, Any], key: str, value: Any) -> None:
     table[key] = value
 
 
+def leaf(old: int) -> re.Pattern[bytes]:
+    """Leaves of one tag, whichever way their bounds are found (nodes that split are below 64)."""
+    return re.compile(b"[" + re.escape(bytes([LEAF + old])) + re.escape(bytes([LEAF + TAYLOR + old])) + b"]")
+
+
 def retag(old: int, new: int) -> Callable[[bytes], bytes]:
     """Give the first leaf of one tag another tag."""
-    return lambda data: data.replace(bytes([128 + old]), bytes([128 + new]), 1)
+    return lambda data: leaf(old).sub(lambda found: bytes([found[0][0] - old + new]), data, count=1)
 
 
 def middle(old: int, new: int) -> Callable[[bytes], bytes]:
     """Give all leaves of one tag another one."""
-    return lambda data: data.replace(bytes([128 + old]), bytes([128 + new]))
+    return lambda data: leaf(old).sub(lambda found: bytes([found[0][0] - old + new]), data)
+
+
+def by(method: int) -> Callable[[bytes], bytes]:
+    """Let all leaves be shown in another way: 0 by interval jets, TAYLOR by Taylor models."""
+    return lambda data: bytes(byte if byte < LEAF else byte % TAYLOR + LEAF + method for byte in data)
 
 
 def refine(old: int, new: int, depth: int = 10) -> Callable[[bytes], bytes]:
     """Replace all leaves of one tag by many small ones of another tag (two dimensions)."""
-    def grown(level: int) -> bytes:
-        return bytes([128 + new]) if level == depth else bytes([level % 2]) + 2 * grown(level + 1)
-    return lambda data: data.replace(bytes([128 + old]), grown(0))
+    def grown(level: int, method: int) -> bytes:
+        return bytes([method + new]) if level == depth else bytes([level % 2]) + 2 * grown(level + 1, method)
+    return lambda data: leaf(old).sub(lambda found: grown(0, found[0][0] - old), data)
 
 
 def said(old: str, new: str) -> Callable[[Twin], None]:
@@ -241,11 +253,16 @@ VECTORS: list[Vector] = [
            lambda t: (t.ask(lambda s: s.replace('"0.1"', '"0.12"')), t.level("shell-1", "0.12"))),
     Vector("level-below-every-value", "network_shell", C.EMPTY_REGION, lambda t: (
         t.ask(lambda s: s.replace('level = "0.1"', 'level = "-0.9999"')), t.level("shell-1", "-0.9999"), t.tree("shell-1", lambda _: bytes([129])))),
+    *(Vector(f"level-{name}", "network_shell", code, lambda t, level=level: (
+        t.ask(lambda s: s.replace('level = "0.1"', f'level = "{level}"')), t.level("shell-1", level))) for name, level, code in (
+            ("next-to-the-least", "-0." + "9" * 330, C.EMPTY_REGION), ("next-to-one", "0." + "9" * 330, C.LEAF_NOT_OUTSIDE))),
     Vector("sign-of-v", "network_shell", C.DECREASE, negative),
     Vector("decrease-tag-on-inner", "pendulum", C.DECREASE, lambda t: t.tree("shell-1", middle(2, 0))),
     Vector("outside-tag-on-decrease", "pendulum", C.LEAF_NOT_OUTSIDE, lambda t: t.tree("shell-1", middle(0, 1))),
     Vector("inner-tag-on-decrease", "pendulum", C.LEAF_NOT_INSIDE, lambda t: t.tree("shell-1", retag(0, 2))),
-    Vector("decrease-tag-on-outside", "network_shell", C.DECREASE, lambda t: t.tree("shell-1", middle(1, 0))),
+    Vector("decrease-tag-on-inner-by-jets", "pendulum", C.DECREASE, lambda t: t.tree("shell-1", lambda d: by(0)(middle(2, 0)(d)))),
+    Vector("taylor-models-in-discrete-time", "rotation", C.UNSUPPORTED, lambda t: t.tree("shell-1", by(TAYLOR))),
+    Vector("decrease-tag-on-outside", "network_shell", C.DECREASE, lambda t: t.tree("shell-1", lambda d: by(0)(middle(1, 0)(d)))),
     Vector("image-leaves-domain", "rotation", C.IMAGE, lambda t: (
         t.ask(lambda s: s.replace('"0.9"', '"1.9"')), t.level("shell-1", "1.9"), t.tree("shell-1", refine(1, 0)))),
     Vector("inside-tag-in-shell", "pendulum", C.MALFORMED_CERTIFICATE, lambda t: t.tree("shell-1", retag(0, 3))),
