@@ -128,21 +128,18 @@ def _half_widths(text: str, start: Start) -> list[Fraction]:
 
 
 def _compare(names: list[str], start: Start, learned: Learned, settings: Any) -> list[Baseline]:
-    import json
-
-    import numpy as np
-
     if not names:
         return []
+    from certctl.learners.yann.actor_critic import tests_of
     from certctl.learners.yann.baselines import compare
     from certctl.learners.yann.task import Task
 
     task = Task(start.plant, start.model, settings.steps, settings.penalty, start.has_value)
-    tests = np.array(json.loads((learned.folder / "report.json").read_text(encoding="ascii"))["starts"])
+    tests, _ = tests_of(learned.folder)
     found = []
     for name in names:
         say(f"baseline {name}")
-        found.append(compare(name, start, task, tests, lambda rng: task.starts(1, rng)[0], settings.episodes, settings.seed))
+        found.append(compare(name, start, task, tests, task.start, settings.episodes, settings.seed))
     return found
 
 

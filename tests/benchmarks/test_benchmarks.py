@@ -22,6 +22,7 @@ from benchmarks import (
     published_pairs,
     run,
     sdp_layer,
+    yann,
 )
 from benchmarks.deciding import Asked, present
 from benchmarks.queries import ball, convex_relu, larger_networks, van_der_pol
@@ -305,3 +306,11 @@ def test_a_peer_that_fails_is_no_time(monkeypatch, tmp_path, cases):
     broken.chmod(0o755)
     monkeypatch.setenv(explicit_mpc.PEER, str(broken))
     assert explicit_mpc.peer(explicit_mpc.cartpole(5), "geometric", 10.0) is None
+
+
+def test_a_tiny_instance_of_yann_runs_through():
+    pytest.importorskip("torch", reason="PyTorch is not installed here (the extra learn brings it)")
+    report = yann.run(yann.Settings(("pendulum",), (0,), 2, 20, ("lqr", "mpc")))
+    assert report.checks[0].holds and report.checks[1].holds and len(report.tables) == 2
+    yann_row, lqr_row, mpc_row = report.tables[0].rows
+    assert yann_row[1] == pytest.approx(mpc_row[2], rel=1e-9) and lqr_row[2] > 0

@@ -322,7 +322,7 @@ def test_a_learner_from_random_weights_runs_on_the_same_task(pendulum):
 
     task = Task(pendulum.plant, pendulum.model, 20, 1000.0, pendulum.has_value)
     tests = task.starts(5, np.random.default_rng(1))
-    found = compare("ddpg", pendulum, task, tests, lambda rng: task.starts(1, rng)[0], 8, 0)
+    found = compare("ddpg", pendulum, task, tests, task.start, 8, 0)
     assert found.cost > 0 and found.initial_cost is not None and 0 <= found.test_violations <= 5 and found.violations >= 0
 
 

@@ -34,6 +34,9 @@ SAMPLES = 24_000
 ZOOM_STATES = 3
 """Largest number of states for which rings about the equilibrium are split unseen: a ring has n 2**n boxes."""
 
+DEPTHS, FEW = (7, 12), 1000
+"""Splits per state beyond the octaves of the shell; so few boxes that stay undecided are worth the second depth (kinks near the hole)."""
+
 
 class Refuted(Exception):
     """The claim is false: code, place, sentence, and the replayed witness."""
@@ -263,7 +266,10 @@ def _prove_quadratic(work: Work, p: Floats, level: Fraction, origin: tuple[Fract
             return False
         n = len(origin)
         octaves = 0.5 * math.log2(level / inner)
-        out = work.run(stage, Goal("attraction"), "shell-1", int(n * (octaves + 7)), zoom=int(octaves) if n <= ZOOM_STATES else 0)
+        for beyond in DEPTHS:
+            out = work.run(stage, Goal("attraction"), "shell-1", int(n * (octaves + beyond)), zoom=int(octaves) if n <= ZOOM_STATES else 0)
+            if not 0 < len(out.stuck_lo) <= FEW:
+                break
         if out.stuck_lo.size:
             setting.stages.clear()
             return False

@@ -387,3 +387,9 @@ def paired(differences: Floats) -> tuple[float, float]:
     count = len(differences)
     spread = float(t.ppf(0.975, count - 1) * differences.std(ddof=1) / np.sqrt(count)) if count > 1 else math.inf
     return float(differences.mean()), spread
+
+
+def tests_of(folder: Path) -> tuple[Floats, Floats]:
+    """Of a finished run: the starts (B, n) of its tests, and cost after less cost before (B,)."""
+    table = json.loads((folder / "report.json").read_text(encoding="ascii"))
+    return np.array(table["starts"]), np.array(table["costs_after"]) - np.array(table["costs_before"])

@@ -95,6 +95,8 @@ def requirement_text(start: Start, contains: Sequence[Fraction]) -> bytes:
         return numbers([at + v for at, v in zip(rest, values, strict=True)])
 
     lines = ['property   = "asymptotic_stability_roa"', f'plant      = "{plant.name}"', 'controller = "controller.onnx"', 'time       = "discrete"']
+    if start.origin.dt is None and plant.dt is not None:
+        lines += [f'dt         = "{plant.dt}"']
     if start.origin.dt is not None:
         method = "rk4" if start.origin.method == "zoh" else start.origin.method
         lines += [f'dt         = "{start.origin.dt}"', f'method     = "{method}"']

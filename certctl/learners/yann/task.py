@@ -73,6 +73,10 @@ class Task:
                 return found[:count]
         raise ValueError(f"{len(found)} of {TRIES} states of the model's box may be starts; shrink [domain] to where the law has values")
 
+    def start(self, rng: np.random.Generator) -> Floats:
+        """One start (n,)."""
+        return np.asarray(self.starts(1, rng)[0])
+
     def episodes(self, policy: Policy, starts: Floats) -> Episodes:
         """Run a policy from starts (B, n) at once."""
         x, alive = starts.copy(), np.ones(len(starts), dtype=bool)
