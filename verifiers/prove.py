@@ -208,11 +208,14 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
 
 def _verify_law(path: Path, name: str, out: Path, force: bool) -> Verdict:
     """Answer a requirement of ``pwa_equivalence``: explicit MPC, without a plant."""
+    from verifiers.explicit_mpc.partition import NotFeasible
     from verifiers.explicit_mpc.problem import BadProblem
     from verifiers.explicit_mpc.prove import certify_requirement
 
     try:
         found = certify_requirement(path, out, force=force)
+    except NotFeasible as no:
+        raise Refuted(Code.IMAGE, "loop", str(no), tuple(float(v) for v in no.states[0])) from None
     except BadProblem as error:
         raise Refusal(Code.BAD_PROBLEM, str(path), str(error)) from None
     receipt = found.receipt

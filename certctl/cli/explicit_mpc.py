@@ -41,6 +41,7 @@ def explicit_mpc(
                                            help="Arrays H, f, F, A, b, B, lb, ub; or a model; or a requirement of pwa_equivalence.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", metavar="BUNDLE", show_default="NAME.cert beside it")] = None,
     search: Annotated[Search, typer.Option("--search", help="How regions are found; both compares the two.")] = Search.auto,
+    feasible: Annotated[bool, typer.Option("--feasible", help="Of a model: prove too that its loop A x + B u stays feasible for ever.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     output_format: Format = OutputFormat.text,
 ) -> int:
@@ -55,12 +56,19 @@ def explicit_mpc(
             raise UsageError(f"there is no file at {source}")
         if os.path.lexists(bundle) and not force:
             return error(bundle.stem, "USAGE", str(bundle), f"{bundle} exists already; give --force to replace it, or another place with -o")
+        if (feasible and source.suffix != ".toml") or (feasible and asks):
+            raise UsageError("--feasible belongs to a MODEL.toml; a requirement says it with a loop")
+        from verifiers.explicit_mpc.partition import NotFeasible
         from verifiers.explicit_mpc.problem import BadProblem
 
         try:
-            found.append(_prove(source, bundle, asks, search, force))
+            found.append(_prove(source, bundle, asks, search, force, feasible))
         except BadProblem as problem:
             return error(bundle.stem, "BAD_PROBLEM", str(source), str(problem))
+        except NotFeasible as no:
+            states = [[float(v) for v in state] for state in no.states]
+            witness = {"x": states[0], "why": str(no), "trajectory": states}
+            return replace(error(bundle.stem, "IMAGE", "loop", str(no), "REFUTED"), property="pwa_equivalence", counterexample=witness)
         result = from_receipt(found[-1].receipt, found[-1].bundle)
         return replace(result, name=bundle.stem, search_s=round(found[-1].solution.seconds + found[-1].tree_s, 3))
 
@@ -76,7 +84,7 @@ def explicit_mpc(
     return int(exit_code(result.outcome, result.code))
 
 
-def _prove(source: Path, bundle: Path, asks: bool, search: Search, force: bool) -> Proved:
+def _prove(source: Path, bundle: Path, asks: bool, search: Search, force: bool, feasible: bool) -> Proved:
     from verifiers.explicit_mpc import prove, solve
     from verifiers.explicit_mpc.problem import BadProblem, read_npz
 
@@ -88,9 +96,12 @@ def _prove(source: Path, bundle: Path, asks: bool, search: Search, force: bool) 
         from verifiers.explicit_mpc.model_file import read_model
 
         model = read_model(source)
-        if model.terminal is None:
+        if feasible and (model.remembers or model.C is not None or model.E is not None):
+            raise BadProblem("--feasible is for laws of the state alone; leave out tracking, limits.du and weights.S")
+        if model.terminal is None and not feasible:
             say("the model has no terminal set: the law is proved to be the minimiser, and nothing says that a loop with it stays feasible")
-        return prove.certify(condense(model), bundle, outputs=model.B.shape[1], settings=settings, force=force)
+        return prove.certify(condense(model), bundle, outputs=model.B.shape[1], loop=(model.A, model.B) if feasible else None, settings=settings,
+                             force=force)
     if source.suffix != ".npz" or not zipfile.is_zipfile(source):
         raise BadProblem(f"{source.name} is no NumPy archive (.npz), no model (.toml) and no requirement (NAME.requirement.toml)")
     problem = read_npz(source)

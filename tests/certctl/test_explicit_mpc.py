@@ -139,3 +139,47 @@ def test_wrong_calls_are_usage_errors(problem, capsys):
     np.save(problem.with_name("wide.npy"), np.zeros((3, 7)))
     assert run(["evaluate", str(problem.with_suffix(".cert")), str(problem.with_name("wide.npy"))]) == 2
     assert "(N, 2) is expected" in capsys.readouterr().err
+
+
+LOOP = """
+A = [["1", "1"], ["0", "1"]]
+B = [["1/2"], ["1"]]
+horizon = 2
+[weights]
+Q = [[1, 0], [0, 1]]
+R = [["1/10"]]
+[limits]
+x = { lo = [-5, -5], hi = [5, 5] }
+u = { lo = [-1], hi = [1] }
+[terminal]
+set = "invariant"
+[domain]
+lo = [-5, -5]
+hi = [5, 5]
+"""
+
+
+def test_a_loop_with_a_terminal_set_is_feasible_for_ever_and_one_without_is_refuted(tmp_path, capsys):
+    model = tmp_path / "loop.toml"
+    model.write_text(LOOP, encoding="utf-8")
+    assert run(["explicit-mpc", str(model), "--feasible"]) == 0
+    assert last(capsys).startswith("PROVED loop pwa_equivalence")
+    assert run(["show", str(tmp_path / "loop.cert")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "it has a value at every successor" in shown and "Stability, and anything about a loop with another plant" in shown
+    model.write_text(LOOP.replace('"invariant"', '"none"'), encoding="utf-8")
+    other = tmp_path / "other.cert"
+    assert run(["explicit-mpc", str(model), "-o", str(other), "--feasible", "--output-format", "json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["outcome"], found["code"]) == ("REFUTED", "IMAGE") and not other.exists()
+    assert max(map(abs, found["counterexample"]["x"])) <= 5 and "in one step" in found["counterexample"]["why"]
+    assert run(["explicit-mpc", str(model), "-o", str(other)]) == 0, "the law itself is proved all the same"
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("requirement.toml", "problem.json"):
+        shutil.copy(other / name, own / name)
+    text = (own / "requirement.toml").read_text().replace("[domain]", 'loop = { A = [["1", "1"], ["0", "1"]], B = [["1/2"], ["1"]] }\n[domain]')
+    (own / "requirement.toml").write_text(text)
+    assert run(["verify", str(own / "requirement.toml")]) == 1
+    assert "REFUTED" in last(capsys)
+    assert run(["explicit-mpc", str(own / "requirement.toml"), "--feasible"]) == 2

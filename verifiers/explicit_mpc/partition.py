@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.optimize import nnls
 from verifiers.explicit_mpc.cell import Cell, Planes, box_cell
 from verifiers.explicit_mpc.exact import ExactProblem, Optimiser, Row, primitive
 from verifiers.explicit_mpc.law import OUTSIDE, Law
-from verifiers.explicit_mpc.problem import Problem
+from verifiers.explicit_mpc.problem import Exact, Problem
 from verifiers.kernel.codes import Refusal
 from verifiers.kernel.definite import adjugate, rationals
 
@@ -65,7 +66,16 @@ class Partition:
     active: tuple[tuple[int, ...], ...] = ()
 
 
-def partition(problem: Problem, active_sets: Iterable[tuple[int, ...]], outputs: int | None = None) -> Partition:
+class NotFeasible(ValueError):
+    """A loop that leaves the set where the law has a value: the sentence, and the exact trajectory (steps, d) that shows it."""
+
+    def __init__(self, message: str, states: list[Exact]) -> None:
+        super().__init__(message)
+        self.states = states
+
+
+def partition(problem: Problem, active_sets: Iterable[tuple[int, ...]], outputs: int | None = None,
+              loop: tuple[Exact, Exact] | None = None) -> Partition:
     """Build the tree of the law over the whole box, and a proof for each leaf.
 
     Parameters
@@ -76,12 +86,16 @@ def partition(problem: Problem, active_sets: Iterable[tuple[int, ...]], outputs:
         What a search found; wrong or missing ones cost time, never correctness.
     outputs : int, optional
         The law is the first so many components of z; all by default.
+    loop : (A, B), optional
+        Show too that A theta + B u(theta) is feasible wherever theta is.
 
     Raises
     ------
     BadProblem
         When H is not positive definite.
     TooManyLeaves
+    NotFeasible
+        With a state from which the loop leaves the feasible set.
 
     Notes
     -----
@@ -99,7 +113,8 @@ def partition(problem: Problem, active_sets: Iterable[tuple[int, ...]], outputs:
     known = len(work.regions)
     work.index()
     work.grow(work.box, np.arange(known), 0)
-    return work.result(problem.n if outputs is None else outputs, len(work.regions) - known)
+    count = problem.n if outputs is None else outputs
+    return work.result(count, len(work.regions) - known, None if loop is None else work.images(loop, count))
 
 
 def critical_regions(problem: Problem, active_sets: Iterable[tuple[int, ...]]) -> tuple[list[Critical], Planes]:
@@ -125,6 +140,7 @@ class _Builder:
     ray_texts: list[list[list[Any]]] = field(default_factory=list)
     tree: list[int] = field(default_factory=list)
     leaves: list[Any] = field(default_factory=list)
+    cells: dict[int, tuple[Cell, Critical]] = field(default_factory=dict)
     depth: int = 0
 
     def __post_init__(self) -> None:
@@ -188,7 +204,7 @@ class _Builder:
         met, above, below, whole = self.meeting(cell, candidates)
         if whole is not None:
             self.tree.append(-2 - whole)
-            self.leaves.append(self.optimality(cell, self.regions[whole]))
+            self.held(cell, self.regions[whole])
             return
         if not len(met):
             self.without_region(cell, depth)
@@ -234,7 +250,7 @@ class _Builder:
         for k, region in enumerate(self.regions):
             if all((self.signs(cell, plane) * sign >= 0).all() for plane, sign in region.conditions):
                 self.tree.append(-2 - k)
-                self.leaves.append(self.optimality(cell, region))
+                self.held(cell, region)
                 return
         for plane in self.questions.tolist():
             signs = self.signs(cell, plane)
@@ -279,9 +295,45 @@ class _Builder:
 
     # hints for the kernel -------------------------------------------------------------------------------------------
 
-    def optimality(self, cell: Cell, region: Critical) -> list[list[list[int]]]:
+    def held(self, cell: Cell, region: Critical) -> None:
+        """Append the hints of a leaf with a map."""
+        self.cells[len(self.leaves)] = cell, region
+        self.leaves.append(self.optimality(cell, region.optimiser.rows))
+
+    def images(self, loop: tuple[Exact, Exact], outputs: int) -> list[Any]:
+        """For each leaf the hints that its image under the loop is feasible: that no ray's function is negative there, and that it is in the box."""
+        d = self.problem.d
+        kept = rationals([[sign * v for v in self.planes.rows[plane]] for plane, sign in (*self.rays, *self.box.path[:2 * d])])
+        found: list[Any] = []
+        for k in range(len(self.leaves)):
+            if k not in self.cells:
+                found.append([])
+                continue
+            cell, region = self.cells[k]
+            after = loop[1] @ region.optimiser.z[:outputs]
+            after[:, :d] = after[:, :d] + loop[0]
+            moved = kept[:, :d] @ after
+            moved[:, d] = moved[:, d] + kept[:, d]
+            rows = [primitive(row) for row in moved]
+            self.escape(cell, rows, loop, outputs)
+            found.append(self.optimality(cell, rows))
+        return found
+
+    def escape(self, cell: Cell, rows: Sequence[Row], loop: tuple[Exact, Exact], outputs: int) -> None:
+        """Raise where a vertex of the cell leaves the feasible set in one step."""
+        for vertex in cell.vertices:
+            if any(sum(map(int.__mul__, row, vertex.point)) < 0 for row in rows):
+                theta = rationals([Fraction(v, vertex.point[-1]) for v in vertex.point[:-1]])
+                active, _ = self.exact.active_set(theta)
+                optimiser = None if active is None else self.exact.optimiser(active)
+                if optimiser is not None:
+                    move = optimiser.z[:outputs] @ np.append(theta, Fraction(1))
+                    states = [theta, loop[0] @ theta + loop[1] @ move]
+                    at = ", ".join(f"{float(v):.6g}" for v in theta)
+                    raise NotFeasible(f"the loop leaves the feasible set from ({at}) in one step; give the model a terminal set and cost", states)
+
+    def optimality(self, cell: Cell, rows: Sequence[Row]) -> list[list[list[int]]]:
         """Bases of the leaf's rows, each with the conditions that it shows to be non-negative; few, because each costs the kernel a solution."""
-        rows = region.optimiser.rows
         varying = [j for j, row in enumerate(rows) if any(row[:-1])]
         sides = [self.planes.add(rows[j]) for j in varying]
         values = np.array([v.scaled for v in cell.vertices]) @ np.array([sign * self.planes.scaled[plane] for plane, sign in sides]).T
@@ -346,7 +398,7 @@ class _Builder:
             good &= (rest > 0) | (factors[:, [bool(cell.strict >> i & 1) for i in basis]] > 0).any(axis=1)
         return good.astype(bool)
 
-    def result(self, outputs: int, added: int) -> Partition:
+    def result(self, outputs: int, added: int, images: list[Any] | None = None) -> Partition:
         """Law and proof, with only those half-spaces and maps that the tree uses."""
         asked = sorted({entry for entry in self.tree if entry >= 0})
         used = sorted({-2 - entry for entry in self.tree if entry < OUTSIDE})
@@ -356,7 +408,7 @@ class _Builder:
         law = Law(self.problem.lb, self.problem.ub, rows, tuple(o.z[:outputs] for o in found), outputs, tuple(new[entry] for entry in self.tree))
         proof = {"rays": self.ray_texts, "leaves": self.leaves, "optimisers": [
             {"active": list(o.active), "rest": [list(map(str, row)) for row in o.z[outputs:]],
-             "multipliers": [list(map(str, row)) for row in o.multipliers]} for o in found]}
+             "multipliers": [list(map(str, row)) for row in o.multipliers]} for o in found], **({} if images is None else {"images": images})}
         outside = sum(entry == OUTSIDE for entry in self.tree)
         return Partition(law, proof, len(self.regions), added, len(self.leaves), outside, self.depth,
                          tuple(region.optimiser.active for region in self.regions))

@@ -20,6 +20,7 @@ from verifiers.explicit_mpc.solve import Settings, Solution, solve
 from verifiers.kernel.bundle import read_file
 from verifiers.kernel.check import Receipt, check
 from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.definite import rationals
 from verifiers.kernel.pwa import expected_claim
 from verifiers.kernel.requirement import LawRequirement, read_law_requirement, requirement_name
 
@@ -27,6 +28,7 @@ ASSUMPTIONS = (
     "the optimisation problem is the one that is meant: that it is the MPC problem of some plant, stable or feasible in closed loop is not claimed",
     "the parameter (the measured state) is known exactly",
     "the law is evaluated in exact real arithmetic; rounding of the deployed evaluation is not covered")
+Loop = tuple[problems.Exact, problems.Exact]
 HINTS = "proof/optimality.json"
 
 
@@ -55,24 +57,36 @@ class Proved:
     tree_s: float
 
 
-def requirement_text(problem: Problem, data: bytes, outputs: int | None = None) -> bytes:
+def requirement_text(problem: Problem, data: bytes, outputs: int | None = None, loop: Loop | None = None) -> bytes:
     """The requirement that the law be the optimiser of the problem, whose file has these bytes, on the problem's box.
 
     Parameters
     ----------
     outputs : int, optional
         Only so many leading components of z; all by default.
+    loop : (A, B), optional
+        The linear loop in which the law has to stay feasible.
     """
-    def numbers(values: problems.Exact) -> str:
-        return "[" + ", ".join(f'"{v}"' for v in values) + "]"
-
     lines = ['property   = "pwa_equivalence"           # the law is the minimiser, and has no value exactly where the problem is infeasible',
              f'problem    = {{ path = "problem.json", sha256 = "{hashlib.sha256(data).hexdigest()}" }}', 'controller = "law.json"',
-             *([] if outputs is None else [f"outputs    = {outputs}"]), "[domain]", f"lo = {numbers(problem.lb)}", f"hi = {numbers(problem.ub)}"]
+             *([] if outputs is None else [f"outputs    = {outputs}"]),
+             *([] if loop is None else ["# in theta+ = A theta + B u the law has a value for ever",
+                                        f"loop       = {{ A = {_matrix(loop[0])}, B = {_matrix(loop[1])} }}"]),
+             "[domain]", f"lo = {numbers(problem.lb)}", f"hi = {numbers(problem.ub)}"]
     return ("\n".join(lines) + "\n").encode("ascii")
 
 
-def certify(problem: Problem, out: Path, *, outputs: int | None = None, settings: Settings | None = None, force: bool = False) -> Proved:
+def numbers(values: problems.Exact) -> str:
+    """A vector of rationals as TOML."""
+    return "[" + ", ".join(f'"{v}"' for v in values) + "]"
+
+
+def _matrix(rows: problems.Exact) -> str:
+    return f"[{', '.join(map(numbers, rows))}]"
+
+
+def certify(problem: Problem, out: Path, *, outputs: int | None = None, loop: Loop | None = None, settings: Settings | None = None,
+            force: bool = False) -> Proved:
     """Solve a problem and write a bundle, with a requirement made from the problem.
 
     Parameters
@@ -82,6 +96,8 @@ def certify(problem: Problem, out: Path, *, outputs: int | None = None, settings
         The bundle's folder.
     outputs : int, optional
         The law is the first so many components of z; all by default.
+    loop : (A, B), optional
+        The linear loop in which the law has to stay feasible.
 
     Returns
     -------
@@ -90,10 +106,10 @@ def certify(problem: Problem, out: Path, *, outputs: int | None = None, settings
 
     Raises
     ------
-    BadProblem, TooManyLeaves, FileExistsError
+    BadProblem, TooManyLeaves, NotFeasible, FileExistsError
     """
     data = problems.to_json(problem)
-    text = requirement_text(problem, data, outputs)
+    text = requirement_text(problem, data, outputs, loop)
     wanted = read_law_requirement(text, requirement_name(out / "requirement.toml"))
     if wanted is None:
         raise ArithmeticError("the requirement that was written is not one of a law")
@@ -107,7 +123,7 @@ def certify_requirement(path: Path, out: Path, *, settings: Settings | None = No
     ------
     Refusal
         ``PROBLEM_MISMATCH`` when the problem's file has another sha256 than the requirement says, and what its readers raise.
-    BadProblem, TooManyLeaves, FileExistsError
+    BadProblem, TooManyLeaves, NotFeasible, FileExistsError
     """
     text = read_file(path, str(path))
     wanted = read_law_requirement(text, requirement_name(path))
@@ -124,7 +140,8 @@ def _write(problem: Problem, data: bytes, text: bytes, wanted: LawRequirement, o
            force: bool) -> Proved:
     solution = solve(problem, settings)
     began = time.perf_counter()
-    found = partition(problem, [region.active for region in solution.regions], wanted.outputs)
+    loop = None if wanted.loop is None else (rationals(wanted.loop[0]), rationals(wanted.loop[1]))
+    found = partition(problem, [region.active for region in solution.regions], wanted.outputs, loop)
     hints = (json.dumps(found.proof, sort_keys=True) + "\n").encode("ascii")
     tree_s = time.perf_counter() - began
     receipts: list[Receipt] = []

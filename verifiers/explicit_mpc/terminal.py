@@ -12,6 +12,8 @@ from verifiers.explicit_mpc.condense import Limits
 from verifiers.explicit_mpc.problem import BadProblem, Exact
 
 MAX_STEPS = 200
+CONTRACTION = 1e-6
+"""By so much in each step the terminal set shrinks under the regulator, so that it is invariant in exact numbers too, in spite of rounded rows."""
 
 
 def dare(a: Exact, b: Exact, q: Exact, r: Exact, discount: Fraction = Fraction(1)) -> tuple[Exact, Exact]:
@@ -45,12 +47,12 @@ def dare(a: Exact, b: Exact, q: Exact, r: Exact, discount: Fraction = Fraction(1
 
 
 def invariant_set(a: Exact, b: Exact, gain: Exact, x: Limits, u: Limits, tolerance: float = 1e-9) -> tuple[Exact, Exact]:
-    r"""Rows :math:`G x \le g` of the largest set in which u = K x keeps the limits for ever, after Gilbert and Tan.
+    r"""Rows :math:`G x \le g` of the largest set in which u = K x keeps the limits for ever and which shrinks a little, after Gilbert and Tan.
 
     Parameters
     ----------
     a, b, gain : arrays of Fraction
-        The loop is x+ = (A + B K) x.
+        The loop is x+ = (A + B K) x; the set X found has x+ in (1 - 1e-6) X.
     x, u : Limits
         The origin must be in their interior.
     tolerance : float
@@ -77,7 +79,7 @@ def invariant_set(a: Exact, b: Exact, gain: Exact, x: Limits, u: Limits, toleran
     if not given or not min(end for _, end in given) > 0:
         raise BadProblem("an invariant terminal set needs limits with the origin in their interior")
     first, ends = np.array([row for row, _ in given]), np.array([end for _, end in given])
-    loop = np.asarray(a + b @ gain, dtype=np.float64)
+    loop = np.asarray(a + b @ gain, dtype=np.float64) / (1 - CONTRACTION)
     rows, bounds, power = first, ends, loop
     for _ in range(MAX_STEPS):
         more = first @ power

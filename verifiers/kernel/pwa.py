@@ -114,8 +114,9 @@ def _pair(item: Any, at: str) -> tuple[Any, Any]:
     return item[0], item[1]
 
 
-def check_law(program: Program, law: Law, proof: Any, lo: Exact, hi: Exact, part: tuple[int, int] = (0, 1)) -> tuple[int, int]:
-    r"""Check that the law is the optimiser of the program, in its first p components, on the whole box.
+def check_law(program: Program, law: Law, proof: Any, lo: Exact, hi: Exact, part: tuple[int, int] = (0, 1),
+              loop: tuple[Exact, Exact] | None = None) -> tuple[int, int]:
+    r"""Check that the law is the optimiser of the program, in its first p components, on the whole box; and that a loop with it stays feasible.
 
     Parameters
     ----------
@@ -123,11 +124,14 @@ def check_law(program: Program, law: Law, proof: Any, lo: Exact, hi: Exact, part
         n variables, m rows, d parameters; p <= n outputs.
     proof : object
         ``optimisers`` (for each map of the law: ``active`` rows, ``rest`` of z below the first p components, ``multipliers``), ``rays`` (lists of
-        pairs of row and number) and ``leaves`` (in pre-order; with a map: pairs of basis and conditions; without: ray and basis).
+        pairs of row and number) and ``leaves`` (in pre-order; with a map: pairs of basis and conditions; without: ray and basis).  With a loop
+        also ``images``: for each leaf the pairs of basis and conditions of its image, which are the rays' functions, then the ends of the box.
     lo, hi : (d,) arrays
         The box.
     part : (i, n)
         Check only every n-th leaf, starting at i.
+    loop : (A, B), optional
+        (d, d) and (d, p) arrays: wherever the law has a value u(θ) it must have one at A θ + B u(θ), in the box.
 
     Returns
     -------
@@ -137,23 +141,28 @@ def check_law(program: Program, law: Law, proof: Any, lo: Exact, hi: Exact, part
     Raises
     ------
     Refusal
-        ``NOT_OPTIMAL``, ``NOT_INFEASIBLE``, ``TREE_INCOMPLETE``, ``TREE_TRAILING``, ``MALFORMED_CERTIFICATE``, ``BAD_SHAPE``, ``TOO_LARGE``.
+        ``NOT_OPTIMAL``, ``NOT_INFEASIBLE``, ``IMAGE``, ``TREE_INCOMPLETE``, ``TREE_TRAILING``, ``MALFORMED_CERTIFICATE``, ``BAD_SHAPE``,
+        ``TOO_LARGE``.
 
     Notes
     -----
     Soundness: docs/theory/pwa_equivalence.md.  The tree sends each point of the box to one leaf, a polyhedron given by the box and by its questions.
     In a leaf with a map, z(θ) fulfils stationarity and is tight in the active rows for every θ (equality of rational coefficients); multipliers and
     slacks are affine and are shown to be non-negative on the leaf as non-negative combinations of its rows (Farkas).  These are the KKT
-    conditions, sufficient for a strictly convex program.  In a leaf without map, y ≥ 0 with A'y = 0 and y'(b + Bθ) < 0 on the leaf.
+    conditions, sufficient for a strictly convex program.  In a leaf without map, y ≥ 0 with A'y = 0 and y'(b + Bθ) < 0 on the leaf.  So a point
+    of the box at which no ray's function is negative is in no leaf without map, and it is enough that the images of the other leaves are such.
     """
     d = len(lo)
-    fields = take(proof, "proof", {"optimisers": list, "rays": list, "leaves": list})
+    fields = take(proof, "proof", {"optimisers": list, "rays": list, "leaves": list, **({} if loop is None else {"images": list})})
     need(len(fields["optimisers"]) == len(law.laws), Code.MALFORMED_CERTIFICATE, "proof.optimisers", "there is one for each map of the law")
     conditions = [_conditions(program, *pair, f"optimiser {k}") for k, pair in enumerate(zip(law.laws, fields["optimisers"], strict=True))]
     rays = [_ray(program, ray, f"ray {k}") for k, ray in enumerate(fields["rays"])]
     eye = np.eye(d, dtype=object)
     walls = [(row, False) for row in _whole(np.vstack([np.column_stack([eye, -lo]), np.column_stack([-eye, hi])]))]
     need(all(len(row) == d + 1 for row in law.halfspaces), Code.BAD_SHAPE, "law.json", f"the law has another number of inputs than the box, {d}")
+    kept = rationals([*rays, *(row for row, _ in walls)])
+    images = [] if loop is None else [_images(kept, *loop, own, f"optimiser {k}") for k, own in enumerate(law.laws)]
+    need(loop is None or len(fields["images"]) == len(fields["leaves"]), Code.MISSING_OBLIGATION, "proof.images", "there is one for each leaf")
     stack, checked, outside, proofs = [walls], 0, 0, iter(enumerate(fields["leaves"]))
     for entry in law.tree:
         need(stack, Code.TREE_TRAILING, "law.json tree", "entries follow the end of the tree")
@@ -173,6 +182,8 @@ def check_law(program: Program, law: Law, proof: Any, lo: Exact, hi: Exact, part
             _check_outside(rays, path, leaf, at)
         else:
             _check_optimal(conditions[-2 - entry], path, leaf, at)
+            if loop is not None:
+                _check_optimal(images[-2 - entry], path, fields["images"][k], at, Code.IMAGE)
     need(not stack, Code.TREE_INCOMPLETE, "law.json tree", "the tree ends before its leaves cover the box")
     need(next(proofs, None) is None, Code.UNEXPECTED_OBLIGATION, "proof.leaves", "there are more proofs than leaves")
     return checked, outside
@@ -193,6 +204,17 @@ def _conditions(program: Program, law: Exact, given: Any, at: str) -> Exact:
     need((found[active] == 0).all(), Code.NOT_OPTIMAL, at, "an active row is not an equality")
     found[active] = multipliers
     return _whole(found)
+
+
+def _images(kept: Exact, a: Exact, b: Exact, law: Exact, at: str) -> Exact:
+    """Rows of the functions ``kept`` after the map θ -> A θ + B (K θ + k), as functions of θ."""
+    d = kept.shape[1] - 1
+    need(a.shape == (d, d) and b.shape == (d, len(law)), Code.BAD_SHAPE, at, "A does not have the size of the box, or B not the law's outputs")
+    after = b @ law
+    after[:, :-1] = after[:, :-1] + a
+    moved = kept[:, :-1] @ after
+    moved[:, -1] = moved[:, -1] + kept[:, -1]
+    return _whole(moved)
 
 
 def _ray(program: Program, given: Any, at: str) -> Exact:
@@ -216,16 +238,16 @@ def _combine(rows: Exact, path: list[tuple[Exact, bool]], basis: Any, at: str) -
     return factors, scale * rows[:, d] - factors @ base[:, d], chosen
 
 
-def _check_optimal(conditions: Exact, path: list[tuple[Exact, bool]], leaf: Any, at: str) -> None:
-    """Every condition is a non-negative combination of the leaf's rows and of one."""
+def _check_optimal(conditions: Exact, path: list[tuple[Exact, bool]], leaf: Any, at: str, code: Code = Code.NOT_OPTIMAL) -> None:
+    """Every condition is a non-negative combination of the leaf's rows and of one, or the kernel refuses with the code."""
     need(type(leaf) is list, Code.MALFORMED_CERTIFICATE, at, "a list of pairs is expected here")
     shown = set[int]()
     for basis, which in (_pair(item, at) for item in leaf):
         chosen = _indices(which, len(conditions), at)
         factors, rest, _ = _combine(conditions[chosen], path, basis, at)
-        need((factors >= 0).all() and (rest >= 0).all(), Code.NOT_OPTIMAL, at, "a multiplier or a slack is not shown to be non-negative on this leaf")
+        need((factors >= 0).all() and (rest >= 0).all(), code, at, "a multiplier, slack or image is not shown to be >= 0 on this leaf")
         shown.update(chosen)
-    need(len(shown) == len(conditions), Code.NOT_OPTIMAL, at, "a condition of optimality is not shown")
+    need(len(shown) == len(conditions), code, at, "a condition of optimality, or of the image, is not shown")
 
 
 def _check_outside(rays: list[Exact], path: list[tuple[Exact, bool]], leaf: Any, at: str) -> None:
@@ -239,7 +261,8 @@ def _check_outside(rays: list[Exact], path: list[tuple[Exact, bool]], leaf: Any,
 
 def expected_claim(requirement: LawRequirement) -> dict[str, Any]:
     """The claim that answers a requirement."""
-    return {"property": requirement.property, "problem": requirement.problem_sha256, "outputs": requirement.outputs, "arithmetic": "real",
+    loop = {} if requirement.loop is None else {"loop": [[list(map(str, row)) for row in matrix] for matrix in requirement.loop]}
+    return {**loop, "property": requirement.property, "problem": requirement.problem_sha256, "outputs": requirement.outputs, "arithmetic": "real",
             "domain": {"lo": list(map(str, requirement.domain.lo)), "hi": list(map(str, requirement.domain.hi))}}
 
 
@@ -271,6 +294,7 @@ def check_equivalence(requirement: LawRequirement, bundle: Bundle, name: str, pa
     need(own == bundle.controller, Code.MALFORMED_CERTIFICATE, "predicate.controller", "the controller of this property is law.json")
     law, outputs = read_law(read_json(own, "law.json", Code.BAD_LAW)), requirement.outputs or len(program.weight)
     need(law.outputs == outputs, Code.BAD_SHAPE, "law.json", f"the law has {law.outputs} outputs, {outputs} are required")
-    leaves, _ = check_law(program, law, read_json(bundle.read(proof["hints"], name), name), lo, hi, part)
+    loop = None if requirement.loop is None else (rationals(requirement.loop[0]), rationals(requirement.loop[1]))
+    leaves, _ = check_law(program, law, read_json(bundle.read(proof["hints"], name), name), lo, hi, part, loop)
     need(any(entry < OUTSIDE for entry in law.tree), Code.EMPTY_REGION, "law.json", "the law has no value anywhere in the domain")
     return proof["kind"], leaves, None

@@ -178,7 +178,8 @@ def read_requirement(data: bytes, name: str) -> Requirement:
 @dataclass(frozen=True)
 class LawRequirement:
     """What ``pwa_equivalence`` demands: on the box of parameters the law is the first ``outputs`` components of the minimiser of a mp-QP (all of
-    them for None), and has no value exactly where that is infeasible.  The problem is a file of the caller's with this sha256.
+    them for None), and has no value exactly where that is infeasible.  The problem is a file of the caller's with this sha256.  With a ``loop`` of
+    matrices (A, B) the law has a value at A θ + B u(θ) wherever it has the value u(θ): it stays feasible for ever.
     """
 
     name: str
@@ -188,6 +189,7 @@ class LawRequirement:
     outputs: int | None
     domain: Box
     minimum: str
+    loop: tuple[tuple[Vector, ...], tuple[Vector, ...]] | None = None
     property: str = EQUIVALENCE
 
 
@@ -202,11 +204,12 @@ def read_law_requirement(data: bytes, name: str) -> LawRequirement | None:
     table = read_table(data, name)
     if table.get("property") != EQUIVALENCE:
         return None
-    top = _table({"property": str, "problem": _named_file, "domain": _box}, controller=_path, outputs=int,
+    top = _table({"property": str, "problem": _named_file, "domain": _box}, controller=_path, outputs=int, loop=_loop,
                  evidence=_table({}, minimum=_word(*LEVELS)))(table, "")
     problem, digest = top["problem"]
     _need(top["outputs"] is None or top["outputs"] > 0, "outputs", "this is a number of components of the minimiser, at least one")
-    return LawRequirement(name, problem, digest, top["controller"], top["outputs"], top["domain"], (top["evidence"] or {}).get("minimum") or "L2")
+    return LawRequirement(name, problem, digest, top["controller"], top["outputs"], top["domain"], (top["evidence"] or {}).get("minimum") or "L2",
+                          top["loop"])
 
 
 @dataclass(frozen=True)
@@ -336,6 +339,15 @@ def _vector(items: Any, at: str, size: int | None) -> Vector:
     _need(type(items) is list, at, "a list of numbers is expected here")
     need(size in (None, len(items)), Code.BAD_SHAPE, at, f"{len(items)} numbers where [domain] lo has {size}; one per state is expected")
     return tuple(_number(item, f"{at}[{i}]") for i, item in enumerate(items))
+
+
+def _loop(value: Any, at: str) -> tuple[tuple[Vector, ...], tuple[Vector, ...]]:
+    """The matrices A, square, and B, with as many rows."""
+    fields = _table({"A": list, "B": list})(value, at)
+    a, b = (tuple(_vector(row, f"{at}.{key}[{i}]", None) for i, row in enumerate(fields[key])) for key in "AB")
+    fits = len(a) == len(b) > 0 and all(len(row) == len(a) for row in a) and len({len(row) for row in b}) == 1
+    need(fits, Code.BAD_SHAPE, at, "A is a square matrix and B one with as many rows, each a list of rows")
+    return a, b
 
 
 def _box(value: Any, at: str, size: int | None = None) -> Box:

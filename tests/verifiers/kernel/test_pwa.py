@@ -13,12 +13,13 @@ import pytest
 
 from verifiers.bundle_writer import reference, write_bundle
 from verifiers.explicit_mpc import law as laws
-from verifiers.explicit_mpc.partition import partition
+from verifiers.explicit_mpc.partition import NotFeasible, partition
 from verifiers.explicit_mpc.problem import make_problem, to_json
 from verifiers.explicit_mpc.prove import HINTS, requirement_text
 from verifiers.kernel.bundle import open_bundle
 from verifiers.kernel.check import check
 from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.definite import rationals as exact_numbers
 from verifiers.kernel.pwa import check_law, expected_claim, read_law, read_program
 from verifiers.kernel.requirement import read_law_requirement
 from verifiers.kernel.strict import read_json
@@ -258,6 +259,90 @@ def test_a_moved_half_space_is_refused_or_harmless():
     assert refused > 10
 
 
+# loops ------------------------------------------------------------------------------------------------------------------
+
+# theta+ = theta1 / 2 + u1, theta2 / 2: from theta1 >= -3 the minimiser u1 >= -1 leads to -3/2 - 1 at least
+def rationals(rows):
+    return exact_numbers([[Fraction(v) for v in row] for row in rows])
+
+
+LOOP = tuple(rationals(rows) for rows in ([["1/2", "0"], ["0", "1/2"]], [["1", "0"], ["0", "0"]]))
+LOOPING = partition(PROBLEM, [], loop=LOOP)
+WITH_LOOP = {**TABLES, "law": json.loads(laws.to_json(LOOPING.law)), "proof": json.loads(json.dumps(LOOPING.proof))}
+
+
+def judge_loop(tables, loop=LOOP, part=(0, 1)):
+    return check_law(read_program(tables["problem"], 2), read_law(tables["law"]), tables["proof"], PROBLEM.lb, PROBLEM.ub, part, loop)
+
+
+def image(change):
+    """A change of the images of the first leaf with a map."""
+    def fault(t):
+        k = leaf_with_law(t)
+        t["proof"]["images"][k] = change(t["proof"]["images"][k])
+    return fault
+
+
+LOOP_FAULTS = {
+    "no images": (lambda t: t["proof"].pop("images"), Code.MALFORMED_CERTIFICATE),
+    "an image missing": (lambda t: t["proof"]["images"].pop(), Code.MISSING_OBLIGATION),
+    "a leaf without": (image(lambda pairs: []), Code.IMAGE),
+    "a condition left out": (image(lambda pairs: [*pairs[:-1], [pairs[-1][0], pairs[-1][1][1:]]]), Code.IMAGE),
+    "a condition twice": (image(lambda pairs: [[pairs[0][0], [*pairs[0][1], pairs[0][1][0]]], *pairs[1:]]), Code.MALFORMED_CERTIFICATE),
+    "condition of no row": (image(lambda pairs: [*pairs, [pairs[0][0], [99]]]), Code.MALFORMED_CERTIFICATE),
+    "another leaf's": (lambda t: t["proof"].update(images=t["proof"]["images"][::-1]), {Code.IMAGE, Code.MALFORMED_CERTIFICATE}),
+    "no list": (image(lambda pairs: "x"), Code.MALFORMED_CERTIFICATE),
+    "swapped laws": (swap_laws, Code.NOT_OPTIMAL),
+}
+
+
+def test_a_loop_that_stays_feasible_is_accepted():
+    assert judge_loop(WITH_LOOP) == (LOOPING.leaves, LOOPING.outside)
+    counts = [judge_loop(WITH_LOOP, part=(i, 3))[0] for i in range(3)]
+    assert sum(counts) == LOOPING.leaves and min(counts) > 0
+
+
+@pytest.mark.threat("T12", "T13")
+@pytest.mark.parametrize("name", LOOP_FAULTS)
+def test_each_fault_of_a_loops_proof_is_refused_with_its_code(name):
+    fault, code = LOOP_FAULTS[name]
+    tables = copy.deepcopy(WITH_LOOP)
+    fault(tables)
+    assert tables != WITH_LOOP
+    with pytest.raises(Refusal) as caught:
+        judge_loop(tables)
+    assert caught.value.code in (code if isinstance(code, set) else {code}), caught.value
+
+
+@pytest.mark.threat("T13")
+@pytest.mark.parametrize(("a", "b", "code"), [
+    ([["2", "0"], ["0", "1/2"]], [["1", "0"], ["0", "0"]], Code.IMAGE),  # leaves the box
+    ([["1", "0"], ["0", "1/2"]], [["1/2", "0"], ["0", "0"]], Code.IMAGE),  # from -3 to -3.5: in the box, but infeasible
+    ([["1/2", "0"], ["0", "3/2"]], [["1", "0"], ["0", "0"]], Code.IMAGE), ([["1/2", "0"], ["0", "1/2"]], [["1"], ["0"]], Code.BAD_SHAPE),
+    ([["1/2"]], [["1", "0"]], Code.BAD_SHAPE), ([["1/2", "0", "0"], ["0", "1/2", "0"]], [["1", "0"], ["0", "0"]], Code.BAD_SHAPE)])
+def test_another_loop_than_the_one_that_was_proved_is_refused(a, b, code):
+    with pytest.raises(Refusal) as caught:
+        judge_loop(WITH_LOOP, tuple(rationals(rows) for rows in (a, b)))
+    assert caught.value.code is code
+
+
+def test_the_prover_refuses_with_a_step_that_leaves():
+    for a, b in (([["1", "0"], ["0", "1/2"]], [["1/2", "0"], ["0", "0"]]), ([["2", "0"], ["0", "1/2"]], [["1", "0"], ["0", "0"]])):
+        loop = tuple(rationals(rows) for rows in (a, b))
+        with pytest.raises(NotFeasible) as no:
+            partition(PROBLEM, [], loop=loop)
+        first, second = no.value.states
+        value = PART.law.exact(first)
+        assert value is not None and (loop[0] @ first + loop[1] @ np.array(value, dtype=object) == second).all()
+        assert PART.law.exact(second) is None
+
+
+def test_images_in_a_proof_without_a_loop_are_refused():
+    with pytest.raises(Refusal) as caught:
+        judge(WITH_LOOP)
+    assert caught.value.code is Code.MALFORMED_CERTIFICATE
+
+
 # bundles --------------------------------------------------------------------------------------------------------------
 
 DATA = {"problem": to_json(PROBLEM), "law": laws.to_json(PART.law), "proof": json.dumps(PART.proof).encode()}
@@ -308,6 +393,10 @@ BUNDLES = {
     "a function": ({"functions": {"V": {"kind": "quadratic", "matrix": [], "center": []}}}, Code.CLAIM_MISMATCH),
     "fewer outputs required": ({"text": TEXT.replace(b"[domain]", b"outputs = 1\n[domain]")}, Code.BAD_SHAPE),
     "level that is not reached": ({"text": TEXT + b'[evidence]\nminimum = "L3"\n'}, Code.EVIDENCE_TOO_LOW),
+    "loop that is not proved": ({"text": requirement_text(PROBLEM, DATA["problem"], loop=LOOP)}, Code.MALFORMED_CERTIFICATE),
+    "loop that is not required": ({"claim": {"loop": []}}, Code.CLAIM_MISMATCH),
+    "loop of another size": ({"text": requirement_text(PROBLEM, DATA["problem"], loop=(LOOP[0][:1, :1], LOOP[1][:1])),
+                              "proof": json.dumps(LOOPING.proof).encode(), "law": laws.to_json(LOOPING.law)}, Code.BAD_SHAPE),
     "law without value": ({"text": requirement_text(NOWHERE, to_json(NOWHERE)), "problem": to_json(NOWHERE), "law": laws.to_json(EMPTY.law),
                            "proof": json.dumps(EMPTY.proof).encode()}, Code.EMPTY_REGION),
 }
@@ -341,6 +430,18 @@ def test_changed_bytes_are_noticed(tmp_path, name):
     assert check(folder).code == "DIGEST_MISMATCH"
 
 
+def test_a_loop_is_accepted_in_a_bundle_and_against_the_callers_files_only_with_the_same_numbers(tmp_path):
+    text = requirement_text(PROBLEM, DATA["problem"], loop=LOOP)
+    folder = written(tmp_path / "law.cert", text=text, law=laws.to_json(LOOPING.law), proof=json.dumps(LOOPING.proof).encode())
+    for name, data in (("requirement.toml", text), ("problem.json", DATA["problem"]), ("law.json", laws.to_json(LOOPING.law))):
+        (tmp_path / name).write_bytes(data)
+    assert check(folder, tmp_path / "requirement.toml").outcome == "ACCEPTED"
+    (tmp_path / "requirement.toml").write_bytes(text.replace(b"1/2", b"1/3"))
+    assert check(folder, tmp_path / "requirement.toml").outcome != "ACCEPTED"
+    (tmp_path / "requirement.toml").write_bytes(TEXT)
+    assert check(folder, tmp_path / "requirement.toml").outcome != "ACCEPTED"
+
+
 def test_missing_problem_of_the_caller_is_an_error(own):
     folder = written(own.parent / "law.cert")
     (own.parent / "problem.json").unlink()
@@ -372,6 +473,10 @@ def test_law_is_the_file_that_the_certificate_calls_the_controller(tmp_path):
     (b'"pwa_equivalence"', b'"forward_invariance"', "BAD_REQUIREMENT"), (b"[domain]", b"outputs = 0\n[domain]", "BAD_REQUIREMENT"),
     (b"[domain]", b"outputs = true\n[domain]", "BAD_REQUIREMENT"), (b"sha256", b"sha", "BAD_REQUIREMENT"),
     (b"[domain]", b'time = "discrete"\n[domain]', "BAD_REQUIREMENT"),
+    (b"[domain]", b'loop = { A = [["1"]] }\n[domain]', "BAD_REQUIREMENT"), (b"[domain]", b'loop = { A = [["1"]], B = [] }\n[domain]', "BAD_SHAPE"),
+    (b"[domain]", b'loop = { A = [["1", "0"]], B = [["1"]] }\n[domain]', "BAD_SHAPE"),
+    (b"[domain]", b'loop = { A = [], B = [] }\n[domain]', "BAD_SHAPE"),
+    (b"[domain]", b'loop = { A = [[1.5]], B = ["1"] }\n[domain]', "BAD_REQUIREMENT"),
     (b'lo = ["-4"', b'lo = ["9"', "BAD_REQUIREMENT"), (b'lo = ["-4"', b'lo = ["nan"', "BAD_NUMBER")])
 def test_requirements_are_read_strictly(own, old, new, code):
     folder = written(own.parent / "law.cert")
