@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +15,7 @@ from benchmarks import (
     explicit_mpc,
     first_order_peer,
     harness,
+    imitation,
     kernel_speed,
     linear_loops,
     lsnc,
@@ -291,6 +293,17 @@ def test_the_sdp_layer_runs_through():
     pytest.importorskip("cvxpy")
     report = sdp_layer.run(sdp_layer.Settings((), (("2", None, ("3", "3"), "PROVED"),), 60.0))
     assert failed(report) == [] and report.tables[1].rows[0][2] == "proved"
+
+
+@pytest.mark.slow
+def test_imitation_in_small():
+    pytest.importorskip("torch")
+    pytest.importorskip("casadi")
+    case = replace(imitation.CASES[0], pairs=60)
+    report = imitation.run(imitation.Settings(cases=(case,), shares=("0.5", "1.25"), epochs=200, unseen=30, budget=60.0))
+    proved, region, _ = report.checks
+    assert proved.holds and region.holds and [row[3] for row in report.tables[0].rows] == ["PROVED", "PROVED", None]
+    assert report.tables[0].rows[0][2] > 1.5
 
 
 def test_explicit_mpc_in_small(cases, monkeypatch):

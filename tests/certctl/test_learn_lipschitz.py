@@ -208,3 +208,18 @@ def test_projected_data_says_what_every_policy_loses(tmp_path):
     pytest.importorskip("clarabel")
     found = learn_lipschitz_imitation(tmp_path, bounds=["1/2"], data=sine(40), settings=QUICK, certify=False, project=True).candidates[0].learned
     assert 0.01 < found.figures["least_loss"] < found.figures["rms"] ** 2 < 1.3 * found.figures["least_loss"]
+
+
+def test_a_policy_of_stable_baselines3_is_an_expert(tmp_path, cart):
+    """An untrained policy will do: what the file answers is what predict answers, within the plant's limits."""
+    sb3 = pytest.importorskip("stable_baselines3")
+    from certctl.bridges.gymnasium_env import make_env
+    from systems import double_integrator
+
+    model = sb3.PPO("MlpPolicy", make_env(double_integrator.plant(), dt="1/20"), seed=0, device="cpu", policy_kwargs={"net_arch": [8]})
+    model.save(tmp_path / "ppo.zip")
+    expert = open_expert(f"sb3:PPO:{tmp_path / 'ppo.zip'}", cart)
+    x = np.random.default_rng(0).uniform(-2, 2, (50, 2))
+    assert np.allclose(expert.answer(x), np.clip(model.predict(x.astype(np.float32), deterministic=True)[0], -1, 1), atol=1e-4)
+    with pytest.raises(BadData, match="write sb3:PPO"):
+        open_expert(f"sb3:DQNN:{tmp_path / 'ppo.zip'}", cart)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ from repository import ROOT
 
 from paper_figs import common
 
-FIGURES = {"pendulum_region": 1, "published_regions": 3}
+FIGURES = {"pendulum_region": 1, "published_regions": 3, "imitation": 2}
 """Program and number of bundles that it draws."""
 
 
@@ -44,6 +45,23 @@ def test_pendulum_figure_names_its_bundle(tmp_path: Path) -> None:
 def test_published_figure_names_its_bundles(tmp_path: Path, cases: Path) -> None:
     assert (cases / "roa").is_dir()
     assert len(set(digests(draw("published_regions", tmp_path)))) == FIGURES["published_regions"]
+
+
+@pytest.mark.slow
+def test_imitation_figure_in_small(tmp_path: Path) -> None:
+    """Few pairs and epochs: every bound and both regions are proved all the same, and the numbers stand beside the figure."""
+    pytest.importorskip("torch")
+    pytest.importorskip("casadi")
+    from paper_figs import imitation
+
+    imitation.make(imitation.Size(pairs=40, epochs=60, bounds=("1", "4"), counts=(16, 64), ascent=2), tmp_path)
+    assert len(set(digests((tmp_path / "imitation.png").read_bytes()))) == FIGURES["imitation"]
+    found = json.loads((tmp_path / "imitation.json").read_text(encoding="utf-8"))
+    for rows in (found["bound"]["exact"], found["bound"]["noisy"]):
+        assert [row["bound"] for row in rows] == ["1", "4", "none"]
+        assert all(0 < a <= b for row in rows for a, b in zip(row["nominal"], row["attacked"], strict=True))
+        assert all(row["least"] <= row["rms"] + 1e-6 for row in rows[:-1])
+    assert all(row["delta"] <= row["theorem"] and row["enclosed"] <= row["theorem"] <= row["before"] for row in found["samples"])
 
 
 def test_no_figure_without_a_proof(tmp_path: Path) -> None:
