@@ -30,13 +30,14 @@ from verifiers.region.sampling import FloatLoop, float_function
 from verifiers.sdp.bound import prove_bound, refute_bound
 from verifiers.sdp.hints import Hints, read_hints
 from verifiers.sdp.lipschitz import METHODS
+from verifiers.sdp.sector import sector_starts
 from verifiers.sdp.whole import prove_whole
 from verifiers.smt import counterexample as cex
 from verifiers.smt.branch_and_bound import Progress, process_pool
 from verifiers.smt.resume import Saved
 
 UNMET = {"NOT_CONTAINED": "UNKNOWN", "RADIUS_TOO_SMALL": "UNKNOWN", "VOLUME_TOO_SMALL": "UNKNOWN", "EMPTY_REGION": "REFUSED"}
-SEARCHES = ("sos", "quadratic", "branch-and-bound")
+SEARCHES = ("sos", "sector", "quadratic", "branch-and-bound")
 ATTRACTION = ("asymptotic_stability_roa", "exponential_stability_roa")
 ASSUMPTIONS = ("the full state is measured without delay and without noise",
                "the plant's equations and parameters hold exactly on the domain",
@@ -299,6 +300,8 @@ def _counterexample(work: Work | None, x: tuple[float, ...], why: str) -> dict[s
 
 def _prove(work: Work, hints: Hints) -> None:
     kind = work.setting.requirement.property
+    if hints.method == "sector" and kind not in ATTRACTION:
+        raise Undecided(Code.UNSUPPORTED, "prover.method", f"sectors help to prove {' and '.join(ATTRACTION)} only, not {kind}")
     if hints.method == "sos":
         if kind != ATTRACTION[0]:
             raise Undecided(Code.UNSUPPORTED, "prover.method", f"sums of squares prove {ATTRACTION[0]} only, not {kind}")
@@ -307,7 +310,7 @@ def _prove(work: Work, hints: Hints) -> None:
     elif kind in ATTRACTION:
         find_equilibrium(work)
         _named_level(work)
-        attraction.prove_attraction(work)
+        attraction.prove_attraction(work, sector_starts(work) if hints.method == "sector" else ())
     else:
         _named_level(work)
         invariance.prove(work)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -31,6 +31,8 @@ from verifiers.smt import counterexample as cex
 from verifiers.smt.branch_and_bound import STUCK, Outcome, Progress, Violated, search, sharpest
 
 SAMPLES = 24_000
+RESERVE = 0.05
+"""Share of the linearised loop's rate that a quadratic of ours has to keep everywhere, so that boxes find room to prove it."""
 ZOOM_STATES = 3
 """Largest number of states for which rings about the equilibrium are split unseen: a ring has n 2**n boxes."""
 
@@ -144,13 +146,16 @@ def texts(matrix: Any) -> Any:
     return [texts(row) for row in matrix] if isinstance(matrix, list | tuple) else text(matrix)
 
 
-def prove_attraction(work: Work) -> None:
-    """Prove the region of attraction of the setting; fills ``work`` or raises :class:`Refuted` or :class:`Undecided`."""
+def prove_attraction(work: Work, starts: Sequence[Floats] = ()) -> None:
+    """Prove the region of attraction of the setting; fills ``work`` or raises :class:`Refuted` or :class:`Undecided`.
+
+    ``starts`` are matrices P (n, n) to begin with where no function is named, beside those of the linearised loop.
+    """
     setting = work.setting
     origin = work.where.centre if work.where is not None else ()
     linear = affine_exact(setting.loop.field) is not None
     if "V" not in setting.functions:
-        candidate, level = best_quadratic(work, origin, linear)
+        candidate, level = best_quadratic(work, origin, linear, starts)
         _own_region(work, candidate, level, linear)
         return
     function = float_function(setting.functions["V"].network, work.loop, setting.rate)  # type: ignore[arg-type]
@@ -291,15 +296,23 @@ def _short(q: Fraction, digits: int = 6) -> Fraction:
     return Fraction(math.floor(q * scale)) / scale
 
 
-def best_quadratic(work: Work, origin: tuple[Fraction, ...], linear: bool = False) -> tuple[Floats, float]:
-    """The quadratic with the largest sampled ellipsoid: Lyapunov solutions, fits on growing sets, then a polish of the Cholesky factor."""
+def _reserve(jacobian: Floats, time: str) -> Fraction:
+    """A small share of the rate at which the linearised loop decays: a quadratic that decays no faster than nothing has no proof by boxes."""
+    eigenvalues = np.linalg.eigvals(jacobian)
+    slack = -2 * float(eigenvalues.real.max()) if time == "continuous" else 1 - float(np.abs(eigenvalues).max()) ** 2
+    return Fraction(RESERVE * max(slack, 0.0))
+
+
+def best_quadratic(work: Work, origin: tuple[Fraction, ...], linear: bool = False, starts: Sequence[Floats] = ()) -> tuple[Floats, float]:
+    """The quadratic with the largest sampled ellipsoid: Lyapunov solutions and ``starts``, fits on growing sets, then a polish of its factor."""
     centre = np.array([float(v) for v in origin])
     lo, hi = work.box
-    n, rate = len(origin), work.setting.rate
-    jacobian = work.loop.jacobian(centre)
+    n, jacobian = len(origin), work.loop.jacobian(centre)
+    rate = work.setting.rate or _reserve(jacobian, work.loop.time)
     width = np.minimum(hi - centre, centre - lo)
     weights = [np.diag(1 / width**2), np.eye(n), np.diag(1 / width)]
     found = [p for p in (quad.from_linearisation(jacobian, work.loop.time, w, float(rate)) for w in weights) if p is not None]
+    found += starts
     if not found:
         raise Undecided(Code.NO_PROOF_FOUND, "local", "the linearised loop is not proved stable: no quadratic Lyapunov function exists for it")
 
