@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import online
 from benchmarks.harness import CASES, Check, Report, Table
 from verifiers.explicit_mpc.condense import Limits, Model, condense
 from verifiers.explicit_mpc.problem import Problem, exact, read_npz
@@ -27,6 +28,7 @@ NOTES = (
     "condensed from its model here.",
     "CPU seconds of one process and thread, at the first run (nothing is warmed up). `all`: search, exact tree with its hints, and the kernel's "
     "check of every leaf.",
+    *online.NOTES,
     f"PPOPT is run when {PEER} names a Python that has it (it is no dependency: it needs gurobipy), with the methods of the column, in a process of "
     "its own from the same float64 arrays; its import is not counted. A ratio against a peer that did not finish is a lower bound.",
 )
@@ -97,7 +99,7 @@ def peer(problem: Problem, method: str, limit: float) -> tuple[float, int] | Non
 def run(settings: Settings | None = None) -> Report:
     """Solve, cross-check and prove the reference cases; then the cart-pole beside the peer."""
     s = settings or Settings()
-    checks, rows, races = [], [], []
+    checks, rows, races, costs = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for name in s.cases:
             problem = read_npz(_case(name))
@@ -112,6 +114,7 @@ def run(settings: Settings | None = None) -> Report:
             checks.append(Check(f"{name}: {part.regions} regions by both searches, law proved, within 1e-9 of the stored solutions", good))
             rows.append((name, problem.d, problem.m, part.regions, part.leaves, part.outside, len(part.law.halfspaces), spent, found.receipt.check_s,
                          error))
+            costs.append(online.row(name, problem, part.law, Path(folder) / f"{name}.cert", part.regions))
     for horizon in s.horizons:
         problem = cartpole(horizon)
         began = time.process_time()
@@ -129,4 +132,5 @@ def run(settings: Settings | None = None) -> Report:
         Table("Laws of the reference cases", ("case", "parameters", "rows", "regions", "leaves", "of them infeasible", "half-spaces",
                                               "all, CPU s", "kernel, wall s", "largest error"), tuple(rows)),
         Table("The search alone, CPU s", ("problem", "regions", "certctl", *(f"PPOPT {m}" for m in s.methods), "best PPOPT / certctl"), tuple(races)),
+        Table("Online: the law beside solvers of the same QP", online.COLUMNS, tuple(costs)),
     ), NOTES)

@@ -311,6 +311,8 @@ def test_explicit_mpc_in_small(cases, monkeypatch):
     report = explicit_mpc.run(explicit_mpc.Settings(cases=("yannrl_pend_N2",), horizons=(5,)))
     assert failed(report) == [] and report.tables[0].rows[0][3] == 9 and report.tables[1].rows[0][1] == 191
     assert [check.holds for check in report.checks] == [True, True, None]
+    online = dict(zip(report.tables[2].columns, report.tables[2].rows[0], strict=True))
+    assert online["Python, many, µs"] > 0 and online["DAQP"] < 1e-8 and (online["C code, µs"] is None or online["largest difference, C"] < 1e-12)
 
 
 def test_a_peer_that_fails_is_no_time(monkeypatch, tmp_path, cases):
