@@ -30,7 +30,7 @@ class Settings:
     models: tuple[str, ...] = ("pendulum", "reactor")
     seeds: tuple[int, ...] = (0, 1, 2)
     episodes: int = 50
-    steps: int = 100
+    steps: int = 60
     baselines: tuple[str, ...] = ("lqr", "mpc", "nmpc", "ddpg", "td3", "sac")
     baseline_seeds: int = 1
     budget: float = 60.0

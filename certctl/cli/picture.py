@@ -25,6 +25,7 @@ class Kind(StrEnum):
     projection = "projection"
     responses = "responses"
     compare = "compare"
+    law = "law"
 
 
 class Style(StrEnum):

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from certctl.plot import sets, views
+from certctl.plot.laws import draw_law
 from certctl.plot.styles import STYLES
 from certctl.view import View, open_view
 
@@ -16,7 +17,7 @@ _PANELS: dict[str, Callable[[Any, View, tuple[int, int]], Any]] = {
     "field": lambda ax, view, pair: (sets.region(ax, view, axes=pair), views.field(ax, view, axes=pair)),
     "projection": lambda ax, view, pair: views.projection(ax, view, axes=pair),
 }
-KINDS = (*_PANELS, "responses", "compare")
+KINDS = (*_PANELS, "responses", "compare", "law")
 """What ``draw`` can show."""
 
 
@@ -29,7 +30,7 @@ def draw(bundles: Sequence[sets.Bundle], kind: str = "region", *, style: str = "
     bundles : sequence of path or View
         One bundle; several for ``compare``.  A path is opened, which runs the kernel.
     kind : str
-        ``region`` (with trajectories), ``levels``, ``field``, ``projection``, ``responses`` or ``compare``.
+        ``region`` (with trajectories), ``levels``, ``field``, ``projection``, ``responses`` or ``compare``; ``law`` for laws of explicit MPC.
     style : str
         ``page``, ``column``, ``two-column`` or ``slides``.
     axes : (i, j), optional
@@ -58,6 +59,10 @@ def draw(bundles: Sequence[sets.Bundle], kind: str = "region", *, style: str = "
     if kind != "compare" and len(bundles) != 1:
         raise ValueError(f"{kind} draws one bundle, {len(bundles)} are given; compare draws several")
     opened, chosen = [open_view(bundle) for bundle in bundles], STYLES[style]
+    if kind == "law":
+        return draw_law(opened[0], style)
+    if any(one.law is not None for one in opened):
+        raise ValueError(f"{kind} draws the region of a plant's loop; a law of explicit MPC is drawn with --kind law")
     view, n = opened[0], len(opened[0].drawn.spec.states)
     if axes is not None and not (axes[0] != axes[1] and all(0 <= k < n for k in axes)):
         raise ValueError(f"axes {axes[0]}, {axes[1]} are not two different ones of the {n} states 0 to {n - 1}")
