@@ -52,8 +52,8 @@ $(VENV)/.rl: $(VENV)/.dev
 test-rl: $(VENV)/.rl
 	$(BIN)/python -m pytest -q tests/certctl/test_bridges_in.py tests/certctl/test_models.py tests/verifiers/load/test_torch.py \
 		tests/certctl/test_learn_lipschitz.py tests/certctl/test_attack.py tests/certctl/test_learn_yann.py
-	$(BIN)/python -m pytest -q tests/examples/test_examples.py tests/docs -k 'stable_baselines3 or imitate'
-	$(BIN)/python -m pytest -q -m slow -k imitation tests/examples/test_paper_figs.py tests/benchmarks/test_benchmarks.py
+	$(BIN)/python -m pytest -q tests/examples/test_examples.py tests/docs -k 'stable_baselines3 or imitate or yann'
+	$(BIN)/python -m pytest -q -m slow -k 'imitation or yann' tests/examples/test_paper_figs.py tests/benchmarks/test_benchmarks.py
 
 $(VENV)/.docs: $(VENV)/.dev
 	$(PIP) -e '.[dev,docs]'
@@ -84,6 +84,7 @@ figures: $(VENV)/.base
 	$(BIN)/python -m paper_figs.pendulum_region
 	$(BIN)/python -m paper_figs.published_regions
 	$(BIN)/python -m paper_figs.imitation
+	@$(BIN)/python -c 'import torch, stable_baselines3' 2>/dev/null && $(BIN)/python -m paper_figs.yann || echo 'paper_figs.yann: skipped, it needs make .venv/.rl'
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -17,8 +17,8 @@ _PANELS: dict[str, Callable[[Any, View, tuple[int, int]], Any]] = {
     "field": lambda ax, view, pair: (sets.region(ax, view, axes=pair), views.field(ax, view, axes=pair)),
     "projection": lambda ax, view, pair: views.projection(ax, view, axes=pair),
 }
-KINDS = (*_PANELS, "responses", "compare", "law")
-"""What ``draw`` can show."""
+KINDS = (*_PANELS, "responses", "compare")
+"""What ``draw`` can show of a loop; ``law`` shows a law of explicit MPC."""
 
 
 def draw(bundles: Sequence[sets.Bundle], kind: str = "region", *, style: str = "page", axes: tuple[int, int] | None = None,
@@ -54,8 +54,8 @@ def draw(bundles: Sequence[sets.Bundle], kind: str = "region", *, style: str = "
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if kind not in KINDS or style not in STYLES:
-        raise ValueError(f"there is no figure {kind!r} in style {style!r}; kinds: {', '.join(KINDS)}; styles: {', '.join(STYLES)}")
+    if kind not in (*KINDS, "law") or style not in STYLES:
+        raise ValueError(f"there is no figure {kind!r} in style {style!r}; kinds: {', '.join(KINDS)}, law; styles: {', '.join(STYLES)}")
     if kind != "compare" and len(bundles) != 1:
         raise ValueError(f"{kind} draws one bundle, {len(bundles)} are given; compare draws several")
     opened, chosen = [open_view(bundle) for bundle in bundles], STYLES[style]

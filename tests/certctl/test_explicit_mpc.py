@@ -141,6 +141,22 @@ def test_wrong_calls_are_usage_errors(problem, capsys):
     assert "(N, 2) is expected" in capsys.readouterr().err
 
 
+def test_a_law_is_drawn_and_only_as_what_it_is(tmp_path, problem, capsys):
+    from PIL import Image
+
+    assert run(["explicit-mpc", str(problem)]) == 0
+    bundle = problem.with_suffix(".cert")
+    figure = tmp_path / "law.png"
+    assert run(["plot", str(bundle), "--kind", "law", "-o", str(figure)]) == 0
+    digest = next(line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.startswith("digest"))
+    with Image.open(figure) as image:
+        assert image.width > 900 and digest.removeprefix("sha256:") in "".join(map(str, image.text.values()))
+    assert run(["plot", str(bundle), "-o", str(tmp_path / "other.png")]) == 2 and "--kind law" in capsys.readouterr().err
+    network = prove(write_case(tmp_path, gains=(-1.5, -2.0)))
+    assert run(["plot", str(network), "--kind", "law", "-o", str(tmp_path / "other.png")]) == 2
+    assert "accepted bundle of pwa_equivalence" in capsys.readouterr().err and not (tmp_path / "other.png").exists()
+
+
 LOOP = """
 A = [["1", "1"], ["0", "1"]]
 B = [["1/2"], ["1"]]

@@ -324,6 +324,7 @@ def test_a_learner_from_random_weights_runs_on_the_same_task(pendulum):
     tests = task.starts(5, np.random.default_rng(1))
     found = compare("ddpg", pendulum, task, tests, task.start, 8, 0)
     assert found.cost > 0 and found.initial_cost is not None and 0 <= found.test_violations <= 5 and found.violations >= 0
+    assert len(found.curve) >= 8 and all(cost > 0 and 1 <= length <= 20 for cost, length in found.curve)
 
 
 @pytest.mark.parametrize(("options", "says"), [

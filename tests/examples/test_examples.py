@@ -38,6 +38,12 @@ EXPECTED = {
     "stable_baselines3_policy.py": Expected(
         (r"brought in: largest difference \d", r"are normalised in the graph", r"PROVED: ", r"settles at theta"),
         ("controller.onnx", "report.html", "policy.c", "policy.h"), ("casadi", "torch", "stable_baselines3", "gymnasium")),
+    "explicit_mpc_double_integrator.py": Expected(
+        (r"without a terminal set: the loop leaves the feasible set from", r"with one: ACCEPTED, \d+ regions", r"equal to the law within 1e-09",
+         r"after 12 steps"), ("law.cert/certificate.json", "law.onnx", "law.png", "law.c"), ("daqp",)),
+    "yann_policy.py": Expected(
+        (r"critical regions, as a network", r"test cost .* violations 0", r"certified area", r"deployable: \d+ bytes"),
+        ("controller.onnx", "requirement.cert/certificate.json", "report.json"), ("casadi", "torch", "daqp")),
     "counterexample_guided.py": Expected(
         (r"k = 1: unsat L2 after \d+ questions", r"k = 8: unsat L2 after \d+ questions", r"left inwards"), folder=""),
     "gate_in_ci.py": Expected(

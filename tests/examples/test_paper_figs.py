@@ -15,7 +15,7 @@ from repository import ROOT
 
 from paper_figs import common
 
-FIGURES = {"pendulum_region": 1, "published_regions": 3, "imitation": 2}
+FIGURES = {"pendulum_region": 1, "published_regions": 3, "imitation": 2, "yann": 2}
 """Program and number of bundles that it draws."""
 
 
@@ -62,6 +62,13 @@ def test_imitation_figure_in_small(tmp_path: Path) -> None:
         assert all(0 < a <= b for row in rows for a, b in zip(row["nominal"], row["attacked"], strict=True))
         assert all(row["least"] <= row["rms"] + 1e-6 for row in rows[:-1])
     assert all(row["delta"] <= row["theorem"] and row["enclosed"] <= row["theorem"] <= row["before"] for row in found["samples"])
+
+
+@pytest.mark.slow
+def test_yann_figure_names_its_bundles(tmp_path: Path) -> None:
+    for name in ("torch", "daqp", "casadi", "stable_baselines3"):
+        pytest.importorskip(name, reason=f"{name} is not installed here (the extras learn, mpc and rl bring it)")
+    assert len(set(digests(draw("yann", tmp_path)))) in (1, FIGURES["yann"])  # one where no candidate was better than the first policy
 
 
 def test_no_figure_without_a_proof(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ class Baseline:
         Test episodes, and episodes of training, in which a limit was broken.
     seconds : float
         Of training and test.
+    curve : tuple of (float, int)
+        Cost and length of each episode of training.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Baseline:
     test_violations: int
     violations: int
     seconds: float
+    curve: tuple[tuple[float, int], ...] = ()
 
 
 def regulator(start: Start) -> Policy:
@@ -127,11 +130,12 @@ def compare(name: str, start: Start, task: Task, tests: Floats, train_from: Any,
 
     try:
         import stable_baselines3 as sb3
+        from stable_baselines3.common.monitor import Monitor
     except ImportError as error:
         raise ImportError(f"{name} needs {error.name}; pip install certctl[rl] brings it", name=error.name) from None
     lo, hi = task.limits()
-    env = make_env(start.plant, steps=task.steps, safety=Safety(lo.tolist(), hi.tolist(), task.penalty, ends=True), sample=train_from,
-                   reward=lambda x, u: -float(task.cost(x[None], u[None])[0]))
+    env = Monitor(make_env(start.plant, steps=task.steps, safety=Safety(lo.tolist(), hi.tolist(), task.penalty, ends=True), sample=train_from,
+                   reward=lambda x, u: -float(task.cost(x[None], u[None])[0])))
     model = getattr(sb3, name.upper())("MlpPolicy", env, seed=seed, device="cpu")
 
     def policy(x: Floats) -> Floats:
@@ -140,5 +144,5 @@ def compare(name: str, start: Start, task: Task, tests: Floats, train_from: Any,
     before = task.episodes(policy, tests)
     model.learn(episodes * task.steps)
     after = task.episodes(policy, tests)
-    return Baseline(name, float(after.costs.mean()), float(before.costs.mean()), int(after.violations.sum()), int(env.violations),
-                    round(time.monotonic() - began, 2))
+    return Baseline(name, float(after.costs.mean()), float(before.costs.mean()), int(after.violations.sum()), int(env.unwrapped.violations),
+                    round(time.monotonic() - began, 2), tuple(zip([-r for r in env.get_episode_rewards()], env.get_episode_lengths(), strict=True)))
