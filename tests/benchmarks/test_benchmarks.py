@@ -323,6 +323,7 @@ def test_a_peer_that_fails_is_no_time(monkeypatch, tmp_path, cases):
     assert explicit_mpc.peer(explicit_mpc.cartpole(5), "geometric", 10.0) is None
 
 
+@pytest.mark.slow
 def test_a_tiny_instance_of_yann_runs_through():
     pytest.importorskip("torch", reason="PyTorch is not installed here (the extra learn brings it)")
     report = yann.run(yann.Settings(("pendulum",), (0,), 2, 20, ("lqr", "mpc")))
