@@ -22,6 +22,7 @@ from benchmarks import (
     pairs,
     precise,
     published_pairs,
+    roa_learning,
     run,
     sdp_layer,
     yann,
@@ -330,3 +331,14 @@ def test_a_tiny_instance_of_yann_runs_through():
     assert report.checks[0].holds and report.checks[1].holds and len(report.tables) == 2
     yann_row, lqr_row, mpc_row = report.tables[0].rows
     assert yann_row[2] == pytest.approx(mpc_row[3], rel=1e-9) and lqr_row[3] > 0
+
+
+@pytest.mark.slow
+def test_learning_in_small():
+    """A small box and few starts; the figures beside it are the published ones of the large box."""
+    case = roa_learning.Case("double_integrator", ("input_limit", "1"), ("2", "2"), 3.0, (4.0, None, None, None))
+    learning = roa_learning.Learning(widths=(6, 10), states=600)
+    report = roa_learning.run(roa_learning.Settings((case,), (0,), 60.0, 10, 9, learning))
+    row, peers = report.tables[0].rows[0], report.tables[1].rows[0]
+    assert failed(report) == [] and row[1] == 1 and row[2] <= row[7] == 16.0
+    assert row[2] < 1.2 * row[6] and 0 < peers[2] < row[2]  # a coarse simulation, and the regulator

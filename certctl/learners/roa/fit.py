@@ -4,18 +4,20 @@ Five kinds of residual, each a mean over its states:
 
 * *value*: :math:`(V - V_t)/(2\sqrt{V_t + .01})` against the estimate, on the box;
 * *input*: :math:`(u - u_t)/h`;
-* *decrease*: :math:`\max(0, \dot V + m\,\ell/\kappa)/(|\xi|^2 + \beta\,|\nabla V||f|)` where V is at most a little above its level 1, at all scales
-  about the equilibrium, and at the worst states of a larger sample (the counterexamples);
+* *decrease*: :math:`\max(0, \dot V + m\,\ell/\kappa + \gamma\,|\nabla V||f|)/(|\xi|^2 + \beta\,|\nabla V||f|)` where V is at most a little above its
+  level 1, at all scales about the equilibrium, and at the worst states of a larger sample (the counterexamples); the margins m and gamma
+  shorten the proof;
 * *size*: :math:`\max(0, V - .97)` on the estimated region;
 * *local*: V and u against the regulator's cost and law near the equilibrium, relative to these.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from certctl.learners.roa.candidate import Candidate, Point
 from certctl.learners.roa.task import Floats
@@ -23,6 +25,8 @@ from certctl.learners.roa.zubov import Estimate
 
 CEILING = 1.05
 """V up to which a decrease is asked for: a little above the level 1."""
+CUT = 1.2
+"""V above which the estimate is not followed."""
 FLOOR = 1e-9
 LOCAL = 1.7
 """Decades about the equilibrium within which the regulator is the example."""
@@ -32,7 +36,7 @@ SCALES = 4.0
 
 @dataclass(frozen=True)
 class Weights:
-    """What each kind of residual counts, the margin m, and beta."""
+    """What each kind of residual counts, the margins m and gamma, and beta."""
 
     value: float = 1.0
     input: float = 0.3
@@ -40,6 +44,7 @@ class Weights:
     size: float = 0.0
     local: float = 0.05
     margin: float = 0.2
+    angle: float = 0.01
     slack: float = 0.1
 
 
@@ -79,65 +84,55 @@ def _at_scales(rng: np.random.Generator, count: int, n: int, first: float, last:
 
 
 def violations(candidate: Candidate, xi: Floats, weights: Weights) -> tuple[Floats, Floats]:
-    """Scaled violation of the decrease (N,), positive where V' > -margin l / kappa, and V."""
+    """Scaled violation of the decrease (N,), positive where the margins are missed, and V."""
     at = candidate.at(xi)
-    return _short(at, weights) / _scale(at, weights), at.value
+    short, scale = _decrease(at, weights)
+    return short / scale, at.value
 
 
-def _short(at: Point, weights: Weights) -> Floats:
-    return at.rate + weights.margin / at.candidate.kappa * at.candidate.task.running_cost(at.xi, at.input)
-
-
-def _scale(at: Point, weights: Weights) -> Floats:
+def _decrease(at: Point, weights: Weights) -> tuple[Floats, Floats]:
+    """By how much the decrease is missed (N,), positive where it is, and the scale that this is measured on (N,)."""
     length = np.linalg.norm(at.gradient, axis=1) * np.linalg.norm(at.rates, axis=1)
-    return np.asarray((at.xi**2).sum(axis=1) + weights.slack * length + FLOOR)
+    need = weights.margin / at.candidate.kappa * at.candidate.task.running_cost(at.xi, at.input) + weights.angle * length
+    return at.rate + need, (at.xi**2).sum(axis=1) + weights.slack * length + FLOOR
 
 
 def residuals(candidate: Candidate, batch: Batch, weights: Weights, slopes: bool = True) -> tuple[Floats, Floats | None]:
-    """All residuals (K,) and, with ``slopes``, their derivatives (K, weights)."""
+    """All residuals that are not zero (K,) and, with ``slopes``, their derivatives (K, weights)."""
     found: list[Floats] = []
     table: list[Floats] = []
 
-    def add(values: Floats, derivative: Floats | None, weight: float) -> None:
+    def add(values: Floats, by_weights: Callable[[Point], Floats], at: Point, unit: Floats, weight: float) -> None:
+        """Values (N,), and the derivatives of what they are ``unit`` (N,) times of, at the states where they are not zero."""
+        live = np.flatnonzero(values)
         factor = (weight / max(len(values), 1))**0.5
-        found.append(factor * values)
-        if derivative is not None:
-            table.append(factor * derivative)
+        found.append(factor * values[live])
+        if slopes and len(live):
+            table.append(factor * unit[live, None] * by_weights(at if len(live) == len(values) else candidate.at(at.xi[live])))
 
     at = candidate.at(batch.xi)
-    by_value = at.value_by_weights() if slopes else None
     if weights.value:
         unit = 0.5 / np.sqrt(batch.value + 0.01)
-        low = np.minimum(batch.value, 1.2)
-        error = np.where((batch.value > 1.2) & (at.value > 1.2), 0.0, at.value - low)
-        live = np.where(error == 0.0, 0.0, unit)
-        add(error * unit, None if by_value is None else live[:, None] * by_value, weights.value)
+        error = np.where((batch.value > CUT) & (at.value > CUT), 0.0, at.value - np.minimum(batch.value, CUT))
+        add(error * unit, Point.value_by_weights, at, unit, weights.value)
     if weights.size:
-        over = np.maximum(at.value - 0.97, 0.0) * batch.inside
-        add(over, None if by_value is None else (over > 0)[:, None] * by_value, weights.size)
+        add(np.maximum(at.value - 0.97, 0.0) * batch.inside, Point.value_by_weights, at, batch.inside, weights.size)
     if weights.input and candidate.policy is not None:
-        for j in range(at.input.shape[1]):
-            add((at.input[:, j] - batch.input[:, j]) / candidate.task.limits[1][j], at.input_by_weights(j) if slopes else None, weights.input)
+        for j, half in enumerate(candidate.task.limits[1]):
+            add((at.input[:, j] - batch.input[:, j]) / half, partial(Point.input_by_weights, channel=j), at, np.ones(len(batch.xi)), weights.input)
     if weights.local:
         p, k = candidate.task.regulator
         at = candidate.at(batch.near)
         cost = np.einsum("ni,ij,nj->n", batch.near, p, batch.near) / candidate.kappa
-        add(at.value / cost - 1, at.value_by_weights() / cost[:, None] if slopes else None, weights.local)
-        half, unit = candidate.task.limits[1], np.linalg.norm(batch.near, axis=1)
-        for j in range(at.input.shape[1] if candidate.policy is not None else 0):
-            size = unit * np.linalg.norm(k[j]) / half[j] + 1e-12
-            error = (at.input[:, j] - candidate.task.plant.rest[1][j] + batch.near @ k[j]) / half[j]
-            add(error / size, at.input_by_weights(j) / size[:, None] if slopes else None, weights.local)
+        add(at.value / cost - 1, Point.value_by_weights, at, 1 / cost, weights.local)
+        for j, half in enumerate(candidate.task.limits[1] if candidate.policy is not None else ()):
+            size = np.linalg.norm(batch.near, axis=1) * np.linalg.norm(k[j]) / half + 1e-12
+            error = (at.input[:, j] - candidate.task.plant.rest[1][j] + batch.near @ k[j]) / half
+            add(error / size, partial(Point.input_by_weights, channel=j), at, 1 / size, weights.local)
     if weights.decrease and len(batch.steep):
         at = candidate.at(batch.steep)
-        scale = _scale(at, weights)
-        short = np.maximum(_short(at, weights), 0.0) / scale
-        live = np.flatnonzero(short > 0)
-        derivative = None
-        if slopes:
-            derivative = np.zeros((len(short), candidate.flat().size))
-            derivative[live] = candidate.at(batch.steep[live]).rate_by_weights() / scale[live, None]
-        add(short, derivative, weights.decrease)
+        short, scale = _decrease(at, weights)
+        add(np.maximum(short, 0.0) / scale, Point.rate_by_weights, at, 1 / scale, weights.decrease)
     return np.concatenate(found), np.concatenate(table) if slopes else None
 
 
@@ -152,8 +147,8 @@ def improve(candidate: Candidate, batch: Batch, weights: Weights, damping: float
         damped = normal.copy()
         damped[np.diag_indices_from(damped)] += damping * (np.diag(normal) + 1e-3 * np.diag(normal).mean() + 1e-12)
         try:
-            step = cho_solve(cho_factor(damped), slope)
-        except LinAlgError:
+            step = np.linalg.solve(damped, slope)
+        except np.linalg.LinAlgError:
             damping *= 10
             continue
         tried = candidate.like(flat - step)

@@ -19,7 +19,7 @@ from certctl.learners.roa.fit import CEILING, Weights, draw, improve, violations
 from certctl.learners.roa.task import Floats, Task
 from certctl.learners.roa.zubov import Estimate, Scheme, solve
 from verifiers.kernel.check import check
-from verifiers.memory import single_threaded_products
+from verifiers.memory import keep_freed_memory, single_threaded_products
 from verifiers.prove import Verdict, verify
 
 CHECKPOINT = "training.npz"
@@ -62,7 +62,7 @@ class Settings:
     seed: int = 0
     time_limit: float = 600.0
     scheme: Scheme = field(default_factory=Scheme)
-    widths: tuple[int, int] = (16, 10)
+    widths: tuple[int, int] = (24, 10)
     outputs: int = 4
     states: int = 2400
     fit_rounds: int = 16
@@ -119,6 +119,7 @@ class ZubovLearner(Learner):
 
         ``verdict`` is then the best answer of the prover and ``counterexamples`` the states left against the candidate, worst first.
         """
+        keep_freed_memory()
         single_threaded_products()
         s, began = self.settings, time.monotonic()
         out.mkdir(parents=True, exist_ok=True)
@@ -201,7 +202,7 @@ class ZubovLearner(Learner):
         if not len(batch.steep):
             return
         state.size = float((state.candidate.at(batch.xi).value < 1).mean()) * 0.2 + (state.size or batch.inside.mean()) * 0.8
-        found, value = violations(state.candidate, batch.steep, Weights(margin=0.0))
+        found, value = violations(state.candidate, batch.steep, Weights(margin=0.0, angle=0.0))
         bad = np.flatnonzero((found >= 0) & (value < CEILING))
         state.against = batch.steep[bad[np.argsort(-found[bad])]]
         state.lowest = float(value[bad].min(initial=CEILING))
