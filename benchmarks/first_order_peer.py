@@ -17,7 +17,7 @@ from verifiers.kernel.stage import Function, Stage
 from verifiers.load.derivative import lie_derivative
 from verifiers.load.floats import evaluate
 from verifiers.load.relaxation import IntervalReading
-from verifiers.smt.branch_and_bound import search
+from verifiers.smt.branch_and_bound import search, sharpest
 
 CLAIM = "Second-order enclosures need far fewer boxes than plain first-order intervals, on the same shells"
 BATCH = 4096
@@ -156,7 +156,7 @@ def search_plainly(peer: Peer, limit: float) -> Spent:
 def search_here(stage: Stage, budget: float) -> Spent:
     """certctl's own search of the same stage, in this process."""
     with clock() as spent:
-        out = search(stage, Goal("attraction"), budget=budget)
+        out = search(sharpest(stage), Goal("attraction"), budget=budget)
     return Spent(out.boxes, spent.wall, spent.cpu, out.finished and not out.stuck_lo.size, 1.0)
 
 

@@ -140,18 +140,24 @@ def test_probe_without_thinning_counts_the_tree_and_with_it_is_right_on_average(
 
     def size(width: int, seed: int) -> float:
         with np.errstate(all="ignore"):
-            found = cartpole.probe(task, stage.lo[None], stage.hi[None], np.zeros(1), np.zeros(1, dtype=int), width, np.random.default_rng(seed))
-        assert not found.stuck.any() and bool(found.thinned[0]) == (width < 10**6)
-        return float(found.boxes[0])
+            found = cartpole.probe(task, stage.lo[None], stage.hi[None], np.zeros(1), width, np.random.default_rng(seed))
+        assert not found.stuck and found.thinned == (width < 10**6)
+        return found.boxes
 
     assert whole.finished and whole.boxes > 100 and size(10**6, 0) == whole.boxes
     drawn = np.array([size(12, seed) for seed in range(60)])
     assert abs(drawn.mean() - whole.boxes) < 4 * drawn.std(ddof=1) / np.sqrt(drawn.size)
 
 
-def test_total_of_the_whole_population_has_no_error():
-    assert cartpole.total_and_error(np.array([1.0, 2.0, 6.0]), 3) == (9.0, 0.0)
-    assert cartpole.total_and_error(np.array([5.0]), 7) == (35.0, np.inf)
+def test_each_box_is_kept_with_its_own_probability():
+    size = np.array([1.0, 1.0, 2.0, 4.0, 100.0])
+    share = cartpole.inclusion(size, 3)
+    np.testing.assert_allclose(share, [0.25, 0.25, 0.5, 1.0, 1.0])
+    assert (cartpole.inclusion(size, 5) == 1.0).all()
+    rng = np.random.default_rng(0)
+    drawn = [cartpole.systematic(share, rng) for _ in range(4000)]
+    assert {len(at) for at in drawn} == {3}
+    np.testing.assert_allclose(np.bincount(np.concatenate(drawn)) / 4000, share, atol=0.04)
 
 
 def test_unstable_linear_loops_are_never_proved(cases):
@@ -171,8 +177,8 @@ def test_first_order_peer_in_small(cases):
 
 
 def test_cartpole_in_small(cases):
-    report = cartpole.run(cartpole.Settings(frontier=40, batch=2, width=4, wave=8, seconds=0.5))
-    assert {row[0]: row[1] for row in report.tables[0].rows}["B: repetitions"] >= 2
+    report = cartpole.run(cartpole.Settings(wave=8, seconds=0.5))
+    assert {row[0]: row[1] for row in report.tables[0].rows}["repetitions"] >= 2
 
 
 def test_cartpole_whole_search_goes_on_where_it_stopped(cases, tmp_path):
