@@ -18,6 +18,7 @@ from certctl.result import LEVELS, Result, error, from_receipt, stated_property
 from certctl.signing import Key, SignatureFault, names, signed_by
 
 CONTROLLERS = (".onnx", ".safetensors")
+_LAW = b"certctl-law/"
 _CHUNK = 1 << 20
 
 
@@ -80,8 +81,8 @@ def gate(paths: Sequence[str | Path] = (), policy: str | Path | None = None, *, 
 
     Notes
     -----
-    Direction: refuses when in doubt.  A controller file (``*.onnx``, ``*.safetensors``) under ``paths`` that nothing names is refused,
-    also with a policy, so that listing one controller does not let another one through.
+    Direction: refuses when in doubt.  A controller file (``*.onnx``, ``*.safetensors``, an explicit law) under ``paths`` that nothing names is
+    refused, also with a policy, so that listing one controller does not let another one through.
     """
     folders = [Path(path) for path in paths]
     for folder in folders:
@@ -131,7 +132,7 @@ def _plan_from_folders(folders: Sequence[Path]) -> _Plan:
 
 def _requirements(place: Path) -> list[Path]:
     """The requirement files under a folder; for a controller file, those beside it that name it."""
-    if place.suffix.lower() in CONTROLLERS and place.is_file():
+    if place.is_file() and is_controller(place):
         return [file for file in place.parent.iterdir() if is_requirement(file) and _same(place) in _named_by([file])]
     return [file for file in _files(place, lambda folder: folder.suffix == ".cert") if is_requirement(file)]
 
@@ -176,12 +177,34 @@ def with_signatures(result: Result, bundle: Path, keys: Sequence[Key], least: in
         return result.refuse(fault.code, str(bundle), fault.message)
 
 
+def is_controller(file: Path) -> bool:
+    """True for a network by its name, and for an explicit law by its name, ``law.json`` or ``NAME.law.json``, or by the format that it states.
+
+    Direction: a JSON file that cannot be read may be one.
+    """
+    name = file.name.lower()
+    if name.endswith(CONTROLLERS) or name == "law.json" or name.endswith(".law.json"):
+        return True
+    if not name.endswith(".json"):
+        return False
+    try:
+        with file.open("rb") as opened:
+            tail = b""
+            while block := opened.read(_CHUNK):
+                if _LAW in tail + block:
+                    return True
+                tail = block[-len(_LAW):]
+    except OSError:
+        return True
+    return False
+
+
 def _strays(places: Sequence[Path], named: set[str], bundles: set[str]) -> Iterator[Result]:
     """Controller files that nothing names; a ``.cert`` folder is passed over only when it is a bundle or a bundle's place."""
     def is_bundle(folder: Path) -> bool:
         return _same(folder) in bundles or (folder.suffix == ".cert" and (folder / "certificate.json").is_file())
 
-    files = {file for place in places for file in _files(place, is_bundle) if file.suffix.lower() in CONTROLLERS}
+    files = {file for place in places for file in _files(place, is_bundle) if is_controller(file)}
     for file in sorted(files, key=str):
         if _same(file) not in named:
             stray = error(file.name, "UNNAMED_CONTROLLER", str(file), f"no requirement names {file}; write one and verify it", "REFUSED")

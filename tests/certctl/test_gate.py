@@ -67,6 +67,24 @@ def test_a_controller_that_nothing_names_is_refused(folder, name):
 
 
 @pytest.mark.threat("T19")
+@pytest.mark.parametrize(("name", "data"), [
+    ("law.json", b""), ("deep/LAW.JSON", b"{}"), ("tank.law.json", b"{}"), ("other.json", b'{"format": "certctl-law/1", "tree": []}'),
+    ("late.json", b'{"tree": [' + b"0, " * (1 << 19) + b'0], "format": "certctl-law/1"}')])
+def test_an_explicit_law_that_nothing_names_is_refused(folder, name, data):
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+    assert verdict(gate([folder])) == ([None, "UNNAMED_CONTROLLER"], 1)
+    assert verdict(gate([], policy(folder, ENTRY))) == ([None, "UNNAMED_CONTROLLER"], 1)
+    assert verdict(gate([folder / name])) == (["UNNAMED_CONTROLLER"], 1)
+
+
+def test_other_json_files_are_no_controllers(folder):
+    (folder / "check.json").write_text('{"format": "certctl-report/1"}', encoding="utf-8")
+    (folder / "outlaw.json").write_text("{}", encoding="utf-8")
+    assert verdict(gate([folder])) == ([None], 0)
+
+
+@pytest.mark.threat("T19")
 def test_a_controller_behind_a_link_is_seen(folder, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "new.onnx").write_bytes(b"x")
