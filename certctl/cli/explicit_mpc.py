@@ -100,6 +100,8 @@ def _prove(source: Path, bundle: Path, asks: bool, search: Search, force: bool, 
             raise BadProblem("--feasible is for laws of the state alone; leave out tracking, limits.du and weights.S")
         if model.terminal is None and not feasible:
             say("the model has no terminal set: the law is proved to be the minimiser, and nothing says that a loop with it stays feasible")
+        if feasible:
+            _terminal(model)
         return prove.certify(condense(model), bundle, outputs=model.B.shape[1], loop=(model.A, model.B) if feasible else None, settings=settings,
                              force=force)
     if source.suffix != ".npz" or not zipfile.is_zipfile(source):
@@ -109,6 +111,18 @@ def _prove(source: Path, bundle: Path, asks: bool, search: Search, force: bool, 
         one, other, apart = solve.cross_check(problem, settings)
         say(f"geometric search: {len(one.regions)} regions, combinatorial search: {len(other.regions)}, in one only: {len(apart)}")
     return prove.certify(problem, bundle, settings=settings, force=force)
+
+
+def _terminal(model: Any) -> None:
+    """Say whether the terminal ingredients are proved, by which the value function bounds the loop's cost."""
+    from verifiers.explicit_mpc.lyapunov import NotTerminal, prove_terminal
+
+    try:
+        prove_terminal(model)
+    except NotTerminal as no:
+        say(f"no bound of the loop's cost: {no}")
+    else:
+        say("terminal cost and set are proved in exact numbers: from each feasible state the loop costs at most the problem's own minimum")
 
 
 def _law_fields(found: Proved) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from verifiers.explicit_mpc.terminal import dare, invariant_set
 _TOP = {"A", "B", "plant", "dt", "method", "parameters", "horizon", "blocks", "discount", "weights", "limits", "terminal", "tracking", "domain"}
 _INNER = {"weights": {"Q", "R", "P", "S"}, "limits": {"x", "u", "du", "soft"}, "terminal": {"set"}, "tracking": {"C", "E"}, "domain": {"lo", "hi"}}
 
+INFLATION = 1 + Fraction(1, 10**9)
+"""Of the Riccati equation's cost with a terminal set, so that it falls by more than the stage cost in exact numbers too, in spite of rounding."""
+
 
 def read_model(path: Path) -> Model:
     """Read a model; docs/cli.md shows the file.
@@ -45,6 +48,7 @@ def read_model(path: Path) -> Model:
     wanted, terminal = parts["terminal"].get("set", "none"), None
     if wanted == "invariant":
         terminal = invariant_set(a, b, gain, x, u)
+        p = p * INFLATION if weights.get("P", "dare") == "dare" else p
     elif wanted != "none":
         raise BadProblem(f"terminal.set is {wanted!r}; it is \"none\" or \"invariant\"")
     soft = None

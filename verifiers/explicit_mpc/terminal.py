@@ -14,6 +14,8 @@ from verifiers.explicit_mpc.problem import BadProblem, Exact
 MAX_STEPS = 200
 CONTRACTION = 1e-6
 """By so much in each step the terminal set shrinks under the regulator, so that it is invariant in exact numbers too, in spite of rounded rows."""
+SHRINKING = 1e-9
+"""By so much the set found is smaller, so that it keeps the limits in exact numbers too."""
 
 
 def dare(a: Exact, b: Exact, q: Exact, r: Exact, discount: Fraction = Fraction(1)) -> tuple[Exact, Exact]:
@@ -86,7 +88,7 @@ def invariant_set(a: Exact, b: Exact, gain: Exact, x: Limits, u: Limits, toleran
         new = [k for k in range(len(more)) if _exceeds(more[k], ends[k], rows, bounds, tolerance)]
         if not new:
             kept = _irredundant(rows, bounds, tolerance)
-            return _exact(rows[kept]), _exact(bounds[kept])
+            return _exact(rows[kept]), _exact(bounds[kept] * (1 - SHRINKING))
         rows, bounds, power = np.vstack([rows, more[new]]), np.append(bounds, ends[new]), power @ loop
     raise BadProblem(f"the invariant set is not determined after {MAX_STEPS} steps; tighten the limits or change the weights")
 
