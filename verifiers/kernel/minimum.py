@@ -21,55 +21,61 @@ def least(reading: TaylorReading, model: Model) -> Floats:
 
 
 def _least(reading: TaylorReading, p: Floats, q: Floats, e: Floats) -> Floats:
-    square = reading.square.reshape(-1, *(1,) * (q.ndim - 1))
-    spread = total(p[1:]) + total(np.where(square, np.minimum(q, 0.0), q)) + e
+    spread = total(p[1:]) + _spread(reading, q, 0) + e
     return np.asarray(p[0] - spread * (1 + 8 * U) - 4 * U * np.abs(p[0]))
 
 
-def hessian(reading: TaylorReading, q: Floats) -> Floats:
-    """Symmetric matrices H (R, n, n) with ``xi' H xi / 2`` the quadratic part (pairs, R); exact."""
-    h = np.zeros((q.shape[1], reading.n, reading.n))
-    h[:, reading.first, reading.second] = q.T
+def _spread(reading: TaylorReading, q: Floats, first: int) -> Floats:
+    """How far the quadratic terms from number ``first`` on can go below 0, rounded up."""
+    square = reading.square[first:len(q)].reshape(-1, *(1,) * (q.ndim - 1))
+    return total(np.where(square, np.minimum(q[first:], 0.0), q[first:]))
+
+
+def hessian(reading: TaylorReading, q: Floats, n: int) -> Floats:
+    """Symmetric matrices H (R, n, n) with ``v' H v / 2`` the quadratic part (pairs, R) in the first n variables; exact."""
+    many = reading.pairs(n)
+    h = np.zeros((q.shape[1], n, n))
+    h[:, reading.first[:many], reading.second[:many]] = q[:many].T
     return h + h.transpose(0, 2, 1)
 
 
 def least_by_tangent(reading: TaylorReading, p: Floats, q: Floats, e: Floats) -> Floats:
-    r"""Lower bounds (R,) from a tangent and the curvature.
+    r"""Lower bounds (R,) from a tangent of a convex function below the polynomial.
 
-    .. math:: p(\xi) = p(z) + \nabla p(z)^\top t + \tfrac12 t^\top H t \ge
-              p(z) + \sum_i \min_{-1 - z_i \le t_i \le 1 - z_i} \bigl(\partial_i p(z)\,t_i + d_i t_i^2\bigr), \quad t = \xi - z
+    .. math:: p(v) \ge m(v) = p(v) + \sum_i d_i (v_i^2 - 1) \ge m(z) + \sum_i \min_{-1 \le v_i \le 1} \partial_i m(z)\,(v_i - z_i)
 
-    for any z in the box (here some steps of projected gradient descent) and any :math:`d \le 0` with :math:`H \succeq 2\,\mathrm{diag}(d)`.
+    for any z in the box (here some steps of projected gradient descent) and any :math:`d \ge 0` with :math:`H + 2\,\mathrm{diag}(d) \succeq 0`, v the inputs
+    and the paired symbols.  Other symbols count at their worst.
 
     Notes
     -----
     Such a d: let L, Q be factors of any quality and :math:`R = H - Q L Q^\top`.  Columns with a positive factor add something positive
-    semidefinite; for the others :math:`(Q_k^\top t)^2 \le \bigl(\sum_j |Q_{jk}| s_j\bigr) \sum_i |Q_{ik}|\,t_i^2 / s_i` for any s > 0 (Cauchy and
-    Schwarz; here :math:`s_i = 1 + |z_i|`), and :math:`R \succeq -\|R\|_F I`.  So nothing is assumed of the eigenvalue routine.  As every
-    :math:`d_i \le 0`, the minimum over :math:`t_i` is at an end.
+    semidefinite; for the others :math:`(Q_k^\top t)^2 \le \bigl(\sum_j |Q_{jk}|\bigr) \sum_i |Q_{ik}|\,t_i^2` (Cauchy and Schwarz), and
+    :math:`R \succeq -\|R\|_F I`.  So nothing is assumed of the eigenvalue routine.
+
+    References
+    ----------
+    .. [1] C. Adjiman et al., A global optimization method, alphaBB, for general twice-differentiable constrained NLPs, Comput. Chem. Eng. 22 (1998).
     """
-    n = reading.n
-    h, g = hessian(reading, q), p[1:1 + n].T
+    n = min(reading.paired, len(p) - 1)
+    h, g = hessian(reading, q, n), p[1:1 + n].T
     known = np.asarray(np.isfinite(h).all(axis=(1, 2)) & np.isfinite(g).all(axis=1))
     h, g = np.where(known[:, None, None], h, 0.0), np.where(known[:, None], g, 0.0)
-    z, step = np.zeros_like(g), 1.0 / np.maximum(np.abs(h).sum(axis=2), 1e-300)
-    for _ in range(STEPS):
-        z = np.clip(z - step * (g + np.einsum("rij,rj->ri", h, z)), -1.0, 1.0)
     factor, columns = np.linalg.eigh(h)
     wide, grown = np.abs(columns), 1 + 8 * (n + 4) * U
     miss = np.abs(h - (columns * factor[:, None, :]) @ columns.transpose(0, 2, 1))
     miss += 4 * (n + 4) * U * ((wide * np.abs(factor)[:, None, :]) @ wide.transpose(0, 2, 1) + np.abs(h))
     gap = np.sqrt((miss * miss).sum(axis=(1, 2)))
-    reach = 1.0 + np.abs(z)
-    through = np.einsum("rik,ri->rk", wide, reach)
-    curve = 0.5 * grown * (np.einsum("rik,rk->ri", wide, np.minimum(factor, 0.0) * through) / reach - gap[:, None]) - TINY
-    slope = g + np.einsum("rij,rj->ri", h, z)
-    low, high = -1.0 - z, 1.0 - z
-    ends = np.minimum(slope * low + curve * low * low, slope * high + curve * high * high).sum(axis=1)
-    at = p[0] + np.einsum("ri,ri->r", g, z) + 0.5 * np.einsum("ri,rij,rj->r", z, h, z)
-    # chains of at most 4n + 16 operations on terms that sum to at most 8 (|p|_1 + |q|_1) + 4 |d|_1
-    slack = 64 * (n + 8) * U * (total(p) + total(q) + np.abs(curve).sum(axis=1))
-    found = at + ends - (e + total(p[1 + n:]) + slack) * (1 + 8 * U)
+    d = 0.5 * grown * (np.einsum("rik,rk->ri", wide, np.maximum(-factor, 0.0) * wide.sum(axis=1)) + gap[:, None]) + TINY
+    z, step = np.zeros_like(g), 1.0 / np.maximum(np.abs(h).sum(axis=2) + 2 * d, 1e-300)
+    for _ in range(STEPS):
+        z = np.clip(z - step * (g + np.einsum("rij,rj->ri", h, z) + 2 * d * z), -1.0, 1.0)
+    slope = g + np.einsum("rij,rj->ri", h, z) + 2 * d * z
+    ends = (np.abs(slope) + slope * z).sum(axis=1)
+    at = p[0] + np.einsum("ri,ri->r", g, z) + 0.5 * np.einsum("ri,rij,rj->r", z, h, z) - (d * (1.0 - z * z)).sum(axis=1)
+    # chains of at most 4n + 16 operations on terms that sum to at most 8 (|p|_1 + |q|_1 + |d|_1)
+    slack = 64 * (n + 8) * U * (total(p) + total(q) + d.sum(axis=1))
+    found = at - ends - (e + total(p[1 + n:]) + slack) * (1 + 8 * U)
     return np.where(known, found, -np.inf)
 
 
@@ -92,10 +98,10 @@ def _weights(reading: TaylorReading, p: Floats, q: Floats, given_p: Floats, give
     """Weights (R, m), finite and at least 0, for which the minimum is nearly the largest: a heuristic, of which nothing is assumed."""
     n, tiny = reading.n, 1e-300
     size_p, size_c = total(p[1:1 + n]) + total(q) + tiny, total(given_p[1:1 + n]) + total(given_q) + tiny
-    g, h = (p[1:1 + n] / size_p).T, hessian(reading, q / size_p)
+    g, h = (p[1:1 + n] / size_p).T, hessian(reading, q / size_p, n)
     start, slopes = given_p[0] / size_c, (given_p[1:1 + n] / size_c).transpose(1, 2, 0)
     pairs, rows, many = given_q.shape
-    bends = hessian(reading, (given_q / size_c).reshape(pairs, rows * many)).reshape(rows, many, n, n)
+    bends = hessian(reading, (given_q / size_c).reshape(pairs, rows * many), n).reshape(rows, many, n, n)
     bent = np.abs(bends).sum(axis=3)
     stiff = np.abs(h).sum(axis=2) + STIFFNESS * (np.abs(slopes) + bent).sum(axis=1) + tiny
     z, w, before = np.zeros((rows, n)), np.zeros((rows, many)), np.zeros((rows, many))

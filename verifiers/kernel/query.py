@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifiers.kernel.codes import Code, need
-from verifiers.kernel.graph import Bools, Builder, Floats, Graph, affine_from_rational
+from verifiers.kernel.graph import Bools, Builder, Floats, Graph, Node, affine_from_rational
 from verifiers.kernel.jets import TINY, U
 from verifiers.kernel.minimum import least, least_under
 from verifiers.kernel.rational import down, up
@@ -79,7 +79,29 @@ def _excess(graph: Graph, atoms: Sequence[Atom]) -> Graph:
     weight = [[dict(atom.coefficients).get(k, Fraction(0)) for k in range(size)] for atom in atoms]
     used = [k for k in range(size) if any(row[k] for row in weight)]
     y = b.take(b.inline(graph, [b.input(graph.input_sizes[0])])[0], used)
-    return b.build([b.affine(y, affine_from_rational([[row[k] for k in used] for row in weight], [-atom.bound for atom in atoms]))])
+    return _without_idle(b.build([b.affine(y, affine_from_rational([[row[k] for k in used] for row in weight], [-atom.bound for atom in atoms]))]))
+
+
+def _without_idle(graph: Graph) -> Graph:
+    """The same output, with zeros for the nodes of which no entry can change it: what is only joined to a vector, or has weight 0."""
+    used, nodes = [np.zeros(node.size, dtype=bool) for node in graph.nodes], list(graph.nodes)
+    used[graph.outputs[0]][:] = True
+    for i in range(len(nodes) - 1, -1, -1):
+        node, mine, at = nodes[i], used[i], 0
+        if not mine.any() and node.op != "input":
+            nodes[i] = Node("const", (), node.size, ((Fraction(0), Fraction(0)),) * node.size)
+            continue
+        for a in node.args:
+            if node.op == "affine":
+                weight, radius = node.data.weight, node.data.weight_radius
+                used[a] |= ((weight[mine] != 0) | (radius is not None and radius[mine] != 0)).any(axis=0)
+            elif node.op == "take":
+                used[a][np.array(node.data)[mine]] = True
+            else:  # entry by entry, for a concatenation from where the argument begins
+                used[a] |= mine[at:at + used[a].size]
+                at += used[a].size if node.op == "concat" else 0
+    b = Builder("query")
+    return b.build(b.inline(Graph(tuple(nodes), graph.input_sizes, graph.outputs), [b.input(graph.input_sizes[0])]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +126,12 @@ class Refuter:
         About the outputs.
     margin : float
         Relative excess that a leaf must show: 0 for a proof; a search asks for more, so that rounding does not decide.
+    kind : type
+        The reading: a search's own may note more on the way, and be more careful.
     """
 
-    def __init__(self, graph: Graph, formula: Formula, margin: float = 0.0) -> None:
-        self.formula, self.margin, self.size = formula, margin, graph.input_sizes[0]
+    def __init__(self, graph: Graph, formula: Formula, margin: float = 0.0, kind: type[TaylorReading] = TaylorReading) -> None:
+        self.formula, self.margin, self.kind = formula, margin, kind
         self.atoms = [a for a in dict.fromkeys(_atoms(formula)) if a.coefficients] or [Atom(((0, Fraction(1)),), Fraction(0))]
         self.place = {atom: k for k, atom in enumerate(self.atoms)}
         self.given = [a for a in dict.fromkeys(_needed(formula)) if a.coefficients]
@@ -118,7 +142,7 @@ class Refuter:
         """Boxes (B, n) that hold every state of the given ones at which the needed atoms hold, and True (B,) where there is none."""
         empty = np.zeros(lo.shape[0], dtype=bool)
         if self.needed is not None:
-            reading, excess = taylor_models(self.needed, lo, hi)
+            reading, excess = taylor_models(self.needed, lo, hi, 0, self.kind)
             centre, radius = reading.centre, reading.radius
             slack = 8 * U * (np.abs(centre) + radius)
             for k in range(excess.e.shape[1]):
@@ -129,13 +153,10 @@ class Refuter:
             lo, hi = np.minimum(lo, hi), np.maximum(lo, hi)
         return lo, hi, empty
 
-    def judge(self, lo: Floats, hi: Floats, splits: int, quick: bool = False) -> Judgement:
-        """Try to show that no state of a box (B, n) satisfies the formula; a box may be doubled into ``2**splits`` rows of phases.
-
-        ``quick`` leaves out what costs most, so it shows less.
-        """
-        reading, excess = taylor_models(self.graph, lo, hi, splits)
-        trial = _Trial(reading, excess, self.place, self.margin, reading.n <= MAX_ORDER_2 and not quick)
+    def judge(self, lo: Floats, hi: Floats, splits: int) -> Judgement:
+        """Try to show that no state of a box (B, n) satisfies the formula; a box may be doubled into ``2**splits`` rows of phases."""
+        reading, excess = taylor_models(self.graph, lo, hi, splits, self.kind)
+        trial = _Trial(reading, excess, self.place, self.margin, reading.n <= MAX_ORDER_2)
         false = trial.false(self.formula, (), np.arange(len(reading.rows)))
         good = np.ones(lo.shape[0], dtype=bool)
         np.logical_and.at(good, reading.rows, false)
@@ -190,7 +211,7 @@ def _solutions(reading: TaylorReading, p: Floats, q: Floats, e: Floats) -> tuple
     :math:`p_i \xi_i + q_{ii} \xi_i^2 \le R_i`, the most that all other terms leave; a :math:`q_{ii} \le 0` counts among those, at its worst.
     """
     n = reading.n
-    g, square = p[1:1 + n], q[reading.square] if len(q) else np.zeros((n, p.shape[1]))
+    g, square = p[1:1 + n], q[reading.square[:len(q)]][:n] if len(q) else np.zeros((n, p.shape[1]))
     every = total(p[1:]) + total(q)
     convex = np.maximum(square, 0.0)
     room = -p[0] + e + every - convex.sum(axis=0) - np.abs(g)
@@ -271,8 +292,8 @@ def _children(refuter: Refuter, lo: Floats, hi: Floats, level: NDArray[np.uint8]
     with np.errstate(all="ignore"):
         lo, hi, empty = refuter.contract(lo, hi)
         for byte in np.unique(level[level >= LEAF]).tolist() if own else ():
-            at = np.flatnonzero((level == byte) & ~empty)
-            if at.size:
+            leaves, most = np.flatnonzero((level == byte) & ~empty), max(1, BATCH >> (byte - LEAF))
+            for at in (leaves[k:k + most] for k in range(0, leaves.size, most)):
                 bad = at[~refuter.judge(lo[at], hi[at], byte - LEAF).refuted]
                 need(not bad.size, Code.NOT_PROVED, "tree", f"a leaf does not show that the formula is false between {lo[bad[:1]]} and {hi[bad[:1]]}")
     return halved(lo, hi, level)

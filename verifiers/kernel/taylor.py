@@ -5,10 +5,10 @@ Over the box :math:`x = c + r \circ \xi`, :math:`\xi \in [-1, 1]^n`, a :class:`M
 at which the row's phases are those of the graph, there are
 :math:`\zeta \in [-1, 1]^s`, the same for all entries and nodes, with
 
-.. math:: \Bigl|\, y(\xi) - p_0 - \sum_i p_i \xi_i - \sum_k p_{n+k} \zeta_k - \sum_{i \le j} q_{ij} \xi_i \xi_j \Bigr| \;\le\; e .
+.. math:: \Bigl|\, y(\xi) - p_0 - \sum_i p_i v_i - \sum_{i \le j} q_{ij} v_i v_j \Bigr| \;\le\; e, \quad v = (\xi, \zeta) .
 
-Sums and products are those of polynomials; terms of degree 3 and 4, products with a :math:`\zeta`, and every rounding go into the error.  A smooth
-function is replaced by
+Sums and products are those of polynomials; terms of degree 3 and 4, products with any but the first MAX_PAIRED of the :math:`\zeta`, and every
+rounding go into the error.  A smooth function is replaced by
 
 .. math:: f(y) = f(p_0) + f'(p_0)\,t + \tfrac12 f''(\eta)\,t^2, \quad t = y - p_0,
 
@@ -36,12 +36,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verifiers.kernel.graph import NONSMOOTH, Floats, Graph, Node, read
+from verifiers.kernel.graph import NONSMOOTH, Bools, Floats, Graph, Node, read
 from verifiers.kernel.jets import split_boxes
 from verifiers.kernel.rational import down, up
 from verifiers.kernel.smooth import TINY, U, outward, smooth_derivatives
@@ -49,13 +48,16 @@ from verifiers.kernel.smooth import TINY, U, outward, smooth_derivatives
 Rows = NDArray[np.intp]
 MAX_SYMBOLS = 64
 MAX_ORDER_2 = 12
+MAX_PAIRED = 12
+"""Symbols whose products with each other and with the inputs are kept, the first ones that a row meets."""
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Coefficients ``p`` (1 + s, R, m) of 1, xi and zeta (trailing ones may be missing), ``q`` (pairs, R, m) or NO_PAIRS, errors ``e`` (R, m).
+    """Coefficients ``p`` (1 + n + s, R, m) of 1, xi and zeta, ``q`` (pairs, R, m) or NO_PAIRS, errors ``e`` (R, m); trailing ones may be missing.
 
-    ``lo, hi`` (R, m) are bounds over the box as well.  ``age`` counts the doublings of rows that it has seen; a constant has R = 1.
+    Pair i <= j is number j (j + 1) / 2 + i, so those of the first variables come first.  ``lo, hi`` (R, m) are bounds over the box as well.  ``age``
+    counts the doublings of rows that it has seen; a constant has R = 1.
     """
 
     p: Floats
@@ -129,12 +131,13 @@ class TaylorReading:
     def __init__(self, lo: Floats, hi: Floats, splits: int = 0) -> None:
         centre, radius = split_boxes(lo, hi)
         self.box, self.centre, self.radius = (lo, hi), centre, radius[:, :, 0].T
-        self.n, self.most, self.symbols = centre.shape[1], 1 << splits, 0
+        self.n, self.most = centre.shape[1], 1 << splits
         self.rows: Rows = np.arange(centre.shape[0])
+        self.used: Rows = np.zeros(centre.shape[0], dtype=np.intp)  # symbols of each row
         self.copies: list[Rows] = []  # per doubling the row that each new row continues
         self.phases: list[tuple[Model, Floats]] = []
-        pairs = list(combinations_with_replacement(range(self.n), 2)) if self.n <= MAX_ORDER_2 else []
-        self.first, self.second = (np.array([p[k] for p in pairs], dtype=np.intp) for k in (0, 1))
+        self.paired = self.n + MAX_PAIRED if self.n <= MAX_ORDER_2 else 0
+        self.second, self.first = np.tril_indices(self.paired)
         self.square = self.first == self.second
 
     def start(self) -> Model:
@@ -152,13 +155,22 @@ class TaylorReading:
                 x = x.part(lambda a, copy=copy: a[..., copy, :], x.age)  # type: ignore[misc]
         return replace(x, age=len(self.copies))
 
+    @property
+    def symbols(self) -> int:
+        """The largest number of symbols of a row."""
+        return int(self.used.max(initial=0))
+
+    def pairs(self, variables: int) -> int:
+        """Number of pairs of the first variables that are paired."""
+        most = min(variables, self.paired)
+        return most * (most + 1) // 2
+
     def whole(self, x: Model) -> Model:
         """The model with all coefficients there can be: p (1 + n + symbols, R, m), q (pairs, R, m), e (R, m)."""
         x = self.fresh(x)
-        p, q = (np.zeros((count, len(self.rows), x.e.shape[1])) for count in (1 + self.n + self.symbols, len(self.first)))
+        p, q = (np.zeros((count, len(self.rows), x.e.shape[1])) for count in (1 + self.n + self.symbols, self.pairs(self.n + self.symbols)))
         p[:len(x.p)] = x.p
-        if len(x.q):
-            q += x.q
+        q[:len(x.q)] += x.q
         e, lo, hi = (a + np.zeros(p.shape[1:]) for a in (x.e, x.lo, x.hi))
         return Model(p, q, e, lo, hi, x.age)
 
@@ -172,14 +184,14 @@ class TaylorReading:
         taken = [self.fresh(replace(x, p=np.concatenate([x.p, sign[None, :, None]]))) for x, sign in self.phases]
         slots = int(np.sum([x.p[-1, :, 0] != 0 for x in taken], axis=0).max()) if taken else 0
         used = np.zeros(rows, dtype=np.intp)
-        p, q = np.zeros((1 + self.n + self.symbols, rows, slots)), np.zeros((len(self.first), rows, slots))
+        p, q = np.zeros((1 + self.n + self.symbols, rows, slots)), np.zeros((self.pairs(self.n + self.symbols), rows, slots))
         e = np.zeros((rows, slots))
         for x in taken:
             s = x.p[-1, :, 0]
             at = np.flatnonzero(s)
             p[:len(x.p) - 1, at, used[at]], e[at, used[at]] = -s[at] * x.p[:-1, at, 0], x.e[at, 0]
             if len(x.q):
-                q[:, at, used[at]] = -s[at] * x.q[:, at, 0]
+                q[:len(x.q), at, used[at]] = -s[at] * x.q[:, at, 0]
             used[at] += 1
         return p, q, e
 
@@ -223,7 +235,7 @@ class TaylorReading:
             end = at + x.e.shape[1]
             p[:len(x.p), :, at:end], e[:, at:end], lo[:, at:end], hi[:, at:end] = x.p, x.e, x.lo, x.hi
             if len(x.q):
-                q[:, :, at:end] = x.q
+                q[:len(x.q), :, at:end] = x.q
             at = end
         return Model(p, q if len(q) else NO_PAIRS, e, lo, hi, len(self.copies))
 
@@ -259,18 +271,19 @@ class TaylorReading:
     def _product(self, a: Model, b: Model) -> Model:
         if len(a.p) > len(b.p):
             a, b = b, a
-        n, wide_a, wide_b = self.n, a.size(), b.size()
+        n, wide_a, wide_b = min(self.paired, len(b.p) - 1), a.size(), b.size()
         p = a.p[0] * b.p
         p[1:len(a.p)] += a.p[1:] * b.p[0]
         q = _added(a.p[0] * b.q if len(b.q) else b.q, b.p[0] * a.q if len(a.q) else a.q)[0]
         ga, gb, qa, qb, sa, sb = (total(t) for t in (a.p[1:1 + n], b.p[1:1 + n], a.q, b.q, a.p[1 + n:], b.p[1 + n:]))
         lost = ga * (qb + sb) + (qa + sa) * (gb + qb + sb)
-        if not len(self.first):
-            lost = lost + ga * gb
-        elif len(a.p) > 1:
-            left, right = a.p[1:1 + n], b.p[1:1 + n]
-            cross = left[self.first] * right[self.second]
-            cross += np.where(self.square[:, None, None], 0.0, left[self.second] * right[self.first])
+        if n > 0 and len(a.p) > 1:
+            right, many = b.p[1:1 + n], self.pairs(n)
+            left = np.zeros((n, *a.p.shape[1:]))
+            left[:len(a.p) - 1] = a.p[1:1 + n]
+            i, j = self.first[:many], self.second[:many]
+            cross = left[i] * right[j]
+            cross += np.where(self.square[:many, None, None], 0.0, left[j] * right[i])
             q = _added(q, cross)[0]
         # a coefficient is a sum of at most four products, and all products together are at most |a|_1 |b|_1
         e = a.e * (wide_b + b.e) + wide_a * b.e + lost + 8 * U * (wide_a * wide_b)
@@ -278,7 +291,7 @@ class TaylorReading:
         return _sealed(p, q, e, outward(ends.min(axis=0), ends.max(axis=0)), len(self.copies))
 
     def _smooth(self, x: Model, op: str, power: int) -> Model:
-        n, start = self.n, np.clip(x.p[0], x.lo, x.hi)
+        n, start = min(self.paired, len(x.p) - 1), np.clip(x.p[0], x.lo, x.hi)
         g, rest = total(x.p[1:1 + n]), total(x.p[1 + n:]) + total(x.q)
         wide = np.fmin(g + rest + x.e, np.maximum(x.hi - start, start - x.lo)) * (1 + 8 * U)
         value, first, second = smooth_derivatives(op, np.stack([start, x.lo]), np.stack([start, x.hi]), power)
@@ -289,13 +302,12 @@ class TaylorReading:
         p[0] = f0
         bend = np.abs(f2)
         lost = rest * (2 * g + rest) + x.e * (2 * (g + rest) + x.e)
-        if not len(self.first):
-            lost = lost + g * g
-        elif len(x.p) > 1:
+        if n > 0:
             slopes = x.p[1:1 + n]
-            square = (f2 * slopes)[self.first] * slopes[self.second]
-            square *= np.where(self.square, 1.0, 2.0)[:, None, None]
-            q = square + q if len(q) else square
+            many = self.pairs(n)
+            square = (f2 * slopes)[self.first[:many]] * slopes[self.second[:many]]
+            square *= np.where(self.square[:many], 1.0, 2.0)[:, None, None]
+            q = _added(square, q)[0] if len(q) else square
         e = f0_off + f1_off * wide + np.abs(f1) * (x.e + 2 * U * (g + rest)) + f2_off * wide * wide + bend * (lost + 8 * U * g * g)
         low, high = _middle(value[0][1], value[1][1])
         flat = ~(e < high) | (start != x.p[0])  # also where the expansion is undefined
@@ -316,14 +328,22 @@ class TaylorReading:
         # chord s x + t (1 + zeta): for every s between left and 1 the function less s x lies between 0 and the larger end
         s = np.where(open_, np.clip((hi - left * lo) / (hi - lo), left, 1.0), np.where(over, 1.0, left))
         t = np.where(open_, 0.5 * (1 + 8 * U) * np.maximum((1 - s) * hi, (left - s) * lo), 0.0)
-        own = np.flatnonzero(open_.any(axis=0))[:MAX_SYMBOLS - self.symbols]
-        p, q = np.zeros((1 + self.n + self.symbols + own.size if own.size else len(x.p), *x.p.shape[1:])), s * x.q if len(x.q) else x.q
+        own = row, entry, number = self._own(x, open_)
+        p, q = np.zeros((max(len(x.p), 1 + self.n + self.symbols if row.size else 0), *x.p.shape[1:])), s * x.q if len(x.q) else x.q
         p[:len(x.p)] = s * x.p
         p[0] += t
-        p[len(p) - own.size + np.arange(own.size), :, own] = t[:, own].T
-        self.symbols += own.size
-        t[:, own] = 0.0
+        p[1 + self.n + number, row, entry] = t[own[:2]]
+        t[own[:2]] = 0.0
         return _sealed(p, q, np.abs(s) * x.e + t + off + 2 * U * (total(p) + total(q)), outward(low - off, ends.max(axis=0) + off), x.age)
+
+    def _own(self, x: Model, open_: Bools) -> tuple[Rows, Rows, Rows]:
+        """Rows, entries and numbers of the symbols that open kinks get: each row counts its own, up to MAX_SYMBOLS."""
+        if len(open_) != len(self.rows):
+            return (np.zeros(0, dtype=np.intp),) * 3
+        number = self.used[:, None] + np.cumsum(open_, axis=1) - 1
+        row, entry = np.nonzero(open_ & (number < MAX_SYMBOLS))
+        self.used = np.minimum(self.used + open_.sum(axis=1), MAX_SYMBOLS)
+        return row, entry, number[row, entry]
 
     def _doubled(self, x: Model) -> tuple[Model, Floats]:
         """Double rows at undecided entries, those first where the chord is farthest off; the sign (R, m) says which phase a row takes, 0 none."""
@@ -338,7 +358,7 @@ class TaylorReading:
                 return x, sign
             old, copy = len(self.rows), np.concatenate([np.arange(len(self.rows)), at])
             self.copies.append(copy)
-            self.rows, x, gap, sign, entry = self.rows[copy], self.fresh(x), gap[copy], sign[copy], entry[copy]
+            self.rows, self.used, x, gap, sign, entry = self.rows[copy], self.used[copy], self.fresh(x), gap[copy], sign[copy], entry[copy]
             twin = np.arange(old, len(copy))
             sign[at, entry[at]], sign[twin, entry[twin]] = 1.0, -1.0
             gap[at, entry[at]], gap[twin, entry[twin]] = 0.0, 0.0
@@ -347,8 +367,8 @@ class TaylorReading:
             self.phases.append((x.part(lambda a, k=entry: a[..., np.arange(len(k)), k][..., None], x.age), taken))  # type: ignore[misc]
 
 
-def taylor_models(graph: Graph, lo: Floats, hi: Floats, splits: int = 0) -> tuple[TaylorReading, Model]:
+def taylor_models(graph: Graph, lo: Floats, hi: Floats, splits: int = 0, kind: type[TaylorReading] = TaylorReading) -> tuple[TaylorReading, Model]:
     """Taylor models of the first output over boxes (B, n), one row a phase; the reading tells the box of each row."""
-    reading = TaylorReading(lo, hi, splits)
+    reading = kind(lo, hi, splits)
     with np.errstate(all="ignore"):
         return reading, reading.whole(read(graph, reading, [reading.start()])[0])

@@ -82,15 +82,18 @@ class Native:
             return Unknown("unsupported", "a side of the box exceeds float64")
         graph = simplified(query.graph)
         violation = violation_of(graph, query.formula, lo, hi, self.seed)
-        task = task_for(graph, query.formula, deadline, hi - lo, violation)
+        task, as_read = (task_for(g, query.formula, deadline, hi - lo, violation) for g in (graph, query.graph))
         # what is cheap first: samples, then the top of a tree, then descent, then as large a tree as time allows
-        top = None
+        top, refused = None, None  # refused: what the kernel said of a tree
         found = _replayed(query, samples(violation, lo, hi, seed=self.seed), violation, 1)
         if not found:
             top = grow(task, lo[None], hi[None], most=FEWEST)
             if top.finished:
-                return _checked(query, b"".join(top.levels), top.boxes, None, 1)
-            near = top.candidates if top.candidates.size else None
+                refused = _checked(query, b"".join(top.levels), top.boxes, None, 1)
+                if isinstance(refused, Unsat) or graph is query.graph:
+                    return refused
+                task, top = as_read, None
+            near = top.candidates if top is not None and top.candidates.size else None
             found = _replayed(query, candidates(violation, lo, hi, starts=near, seed=self.seed), violation, 1)
         if found:
             return Sat(self._more(query, violation, found, lo, hi, deadline, count))
@@ -106,9 +109,14 @@ class Native:
             for attempt in range(1, 4):
                 growth, tree = search(task, lo, hi, executor, top if attempt == 1 else None)
                 if tree is not None:
-                    return _checked(query, tree, growth.boxes, pool[0] if pool else None, workers)
+                    refused = _checked(query, tree, growth.boxes, pool[0] if pool else None, workers)
+                    if isinstance(refused, Unsat) or task.graph is query.graph:
+                        return refused
+                    # the kernel's bounds are too far from those of the simplified graph: search as the kernel reads
+                    task, top = replace(as_read, violation=task.violation), None
+                    continue
                 if growth.why not in ("candidate", "depth"):
-                    return Unknown("timeout", f"time is up after {growth.boxes} boxes of the last part, {growth.lo.shape[0]} of it still open")
+                    return refused or Unknown("timeout", f"time is up after {growth.boxes} boxes of the last part, {growth.lo.shape[0]} of it still open")
                 near = candidates(violation, lo, hi, starts=growth.candidates, seed=self.seed + attempt)
                 found = _replayed(query, np.concatenate([growth.candidates, near]), violation, 1)
                 if found:
@@ -116,6 +124,8 @@ class Native:
                 if growth.why == "depth":
                     break
                 task = replace(task, violation=_never)
+        if refused:
+            return refused
         at = ", ".join(f"{v:.6g}" for v in growth.candidates[0]) if growth.candidates.size else "?"
         return Unknown("unknown", f"neither a proof nor a witness near ({at}); the formula may hold there by less than float64 can tell")
 

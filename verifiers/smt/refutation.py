@@ -10,21 +10,24 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from verifiers.kernel.graph import Floats, Graph
+from verifiers.kernel.graph import Bools, Floats, Graph
+from verifiers.kernel.minimum import hessian
 from verifiers.kernel.query import BATCH, Formula, Judgement, Refuter, halved
-from verifiers.kernel.taylor import MAX_ORDER_2
+from verifiers.kernel.taylor import MAX_ORDER_2, MAX_PAIRED, Model, Rows, TaylorReading
 from verifiers.kernel.tree import LEAF
 from verifiers.smt.query import atoms
 
-MARGIN = 1e-9
+MARGIN, CARE = 1e-9, 1.2
 SMALLEST = 2.0**-45
 GROUPS, FEWEST, OPEN_AT_MOST = 8, 256, 400_000
-SHALLOW = 3.5
-"""Mean number of halvings a coordinate below which boxes are doubled once at most."""
+LINEAR = 0.02
+"""What a linear term counts for, where one that a bound loses counts 1."""
+SHALLOW = 5.0
+"""Mean number of halvings a coordinate below which boxes are not doubled, or once at most where there are many coordinates."""
 MOST_NUMBERS = 3e7
 """Coefficients of all nodes and rows of one batch."""
 
@@ -57,7 +60,7 @@ class Task:
 
 def grow(task: Task, lo: Floats, hi: Floats, most: float = math.inf) -> Growth:
     """Grow trees over boxes (B, n) until all are closed, more than ``most`` are open, a witness shows up, or time is up."""
-    out, refuter = Growth(lo=lo, hi=hi), Refuter(task.graph, task.formula, MARGIN)
+    out, refuter = Growth(lo=lo, hi=hi), Refuter(task.graph, task.formula, MARGIN, Noting)
     while out.lo.shape[0]:
         if out.lo.shape[0] > most:
             return out
@@ -95,11 +98,12 @@ def _decide(refuter: Refuter, task: Task, lo: Floats, hi: Floats) -> tuple[Float
         level = np.full(lo.shape[0], LEAF, dtype=np.uint8)
         scores, open_ = np.zeros(lo.shape), ~empty
         halvings = np.log2(np.maximum(task.widths / np.maximum(hi - lo, 1e-300), 1.0)).mean(axis=1)
-        # phases cost rows: few of them pay as long as halving does, many where kinks meet and halving does not help
-        for doublings, chosen in ((0, open_), (min(1, task.doublings), halvings < SHALLOW), (task.doublings, ~(halvings < SHALLOW))):
+        # phases cost rows: they pay where kinks meet and halving does not help, and where there are too many coordinates to halve
+        many = lo.shape[1] > MAX_ORDER_2
+        for doublings, chosen in ((0, open_), (min(1, task.doublings), many & (halvings < SHALLOW)), (task.doublings, ~(halvings < SHALLOW))):
             at = np.flatnonzero(open_ & chosen)
-            if at.size:
-                found = refuter.judge(lo[at], hi[at], doublings, quick=chosen is open_ and task.doublings > 0)
+            if at.size and (doublings or chosen is open_):
+                found = refuter.judge(lo[at], hi[at], doublings)
                 level[at[found.refuted]] = LEAF + doublings
                 scores[at] = _scores(found)
                 open_ = open_.copy()
@@ -116,18 +120,69 @@ def _decide(refuter: Refuter, task: Task, lo: Floats, hi: Floats) -> tuple[Float
     return lo, hi, level
 
 
+class Noting(TaylorReading):
+    """A reading that keeps what symbols stand for: arguments of kinks, and the number (R, m) of each entry's symbol, -1 where it has none.
+
+    Errors are taken CARE times larger, because a kernel that reads more nodes than the search finds larger ones.
+    """
+
+    def __init__(self, lo: Floats, hi: Floats, splits: int = 0) -> None:
+        super().__init__(lo, hi, splits)
+        self.noted: list[tuple[Model, Rows]] = []
+
+    def _own(self, x: Model, open_: Bools) -> tuple[Rows, Rows, Rows]:
+        row, entry, number = super()._own(x, open_)
+        if row.size:
+            of = np.full(open_.shape, -1, dtype=np.intp)
+            of[row, entry] = number
+            self.noted.append((x, of))
+        return row, entry, number
+
+    def whole(self, x: Model) -> Model:
+        """All coefficients, and the larger error."""
+        x = super().whole(x)
+        return replace(x, e=CARE * x.e)
+
+    def shared(self, loss: Floats) -> None:
+        """Hand what is lost (variables, R, m) on symbols on to the inputs: a kink's among the variables of its argument, the last kink first."""
+        for x, of in reversed(self.noted):
+            for copy in self.copies[x.age:]:
+                of = of[copy]
+            part = np.abs(self.fresh(x).p[1:])
+            part /= np.maximum(part.sum(axis=0), 1e-300)
+            for k in range(of.shape[1]):
+                at = np.flatnonzero(of[:, k] >= 0)
+                loss[:len(part), at] += part[:, at, k, None] * loss[self.n + of[at, k], at]
+
+
 def _scores(found: Judgement) -> Floats:
-    """Share (B, n) of each coordinate in the spread of the atoms that are not decided."""
+    r"""How much (B, n) halving each coordinate is worth to the atoms that are not decided.
+
+    A bound loses on terms with symbols and on concave curvature, and nothing on what is linear or convex.  What it loses on a symbol is shared among
+    the coordinates that its kink's argument depends on.  LINEAR of the whole spread is added: it helps where constraints cut the box.
+    """
     reading, excess = found.reading, found.excess
-    n = reading.n
-    spread = np.abs(excess.p[1:1 + n])
-    for k, (i, j) in enumerate(zip(reading.first, reading.second, strict=True)):
-        part = 0.5 * np.abs(excess.q[k])
-        spread[i] += part
-        spread[j] += part
-    spread = np.where(found.failed & ~found.false[:, None], spread, 0.0).max(axis=2, initial=0.0)
+    n, q, size = reading.n, excess.q, excess.e.shape
+    use = found.failed & ~found.false[:, None] & (excess.hi > 0)
+    loss = np.abs(excess.p[1:])
+    spread = loss[:n].copy()
+    loss[:n] = 0.0
+    for i, j, part in zip(reading.first[:len(q)], reading.second[:len(q)], 0.5 * np.abs(q), strict=True):
+        for k in (i, j):
+            if k < n:
+                spread[k] += part
+            if j >= n:
+                loss[k] += part
+    if len(q):
+        curved = hessian(reading, q.reshape(len(q), -1), n)
+        factor, columns = np.linalg.eigh(np.where(np.isfinite(curved) & use.reshape(-1, 1, 1), curved, 0.0))
+        loss[:n] -= np.einsum("rik,rk->ir", columns * columns, np.minimum(factor, 0.0)).reshape(n, *size)
+    loss[:n] += (LINEAR if len(q) else 1.0) * spread
+    if isinstance(reading, Noting):
+        reading.shared(loss)
+    worst = np.where(use, loss[:n], 0.0).max(axis=2, initial=0.0)
     scores = np.zeros(reading.centre.shape)
-    np.maximum.at(scores, reading.rows, spread.T)
+    np.maximum.at(scores, reading.rows, worst.T)
     return scores
 
 
@@ -180,7 +235,8 @@ def task_for(graph: Graph, formula: Formula, deadline: float, widths: Floats, vi
     """Doublings: none without kinks, more where there are too many inputs to halve.  Boxes at a time: so that a batch stays below about a second."""
     n = graph.input_sizes[0]
     doublings = 0 if graph.is_smooth else 3 if n <= MAX_ORDER_2 else 6
-    terms = 1 + n + (n * (n + 1) // 2 if n <= MAX_ORDER_2 else 0)
+    variables = n if graph.is_smooth else n + MAX_PAIRED
+    terms = 1 + variables + (variables * (variables + 1) // 2 if n <= MAX_ORDER_2 else 0)
     entries = sum(node.size for node in graph.nodes) + 8 * n * sum(1 for _ in atoms(formula))
     batch = min(BATCH, max(8, int(MOST_NUMBERS / (terms * entries * 2**doublings))))
     return Task(graph, formula, doublings, batch, deadline, widths, violation)

@@ -15,6 +15,7 @@ from verifiers.kernel.jets import U
 from verifiers.kernel.query import And, Atom, Formula, Or, Refuter, refute
 from verifiers.kernel.taylor import MAX_ORDER_2, TaylorReading, taylor_models
 from verifiers.kernel.tree import LEAF
+from verifiers.load.floats import evaluate
 
 F = Fraction
 mp = mpmath.mp.clone()
@@ -275,10 +276,10 @@ def sphere(n: int) -> Graph:
     return b.build([b.concat([square, b.affine(x, affine_from_rational([[F(1), F(1)] + [F(0)] * (n - 2)], [F(0)]))])])
 
 
-@pytest.mark.parametrize("n", [2, MAX_ORDER_2])
-def test_what_is_quick_shows_less(n):
-    ends, refuter = np.ones((1, n)), Refuter(sphere(n), FAR)
-    assert refuter.judge(-ends, ends, 0).refuted.all() and not refuter.judge(-ends, ends, 0, quick=True).refuted.any()
+@pytest.mark.parametrize("n", [2, MAX_ORDER_2, MAX_ORDER_2 + 1])
+def test_curvature_is_used_up_to_a_number_of_inputs(n):
+    ends = np.ones((1, n))
+    assert Refuter(sphere(n), FAR).judge(-ends, ends, 0).refuted.all() == (n <= MAX_ORDER_2)
 
 
 def test_an_atom_with_the_bound_zero_is_tried_again(monkeypatch):
@@ -322,8 +323,9 @@ def test_the_root_holds_the_box_whose_corners_are_no_floats(monkeypatch):
     (0.0, True, True), (0.0, False, False), (5e-324, False, True), (-5e-324, True, False), (np.nan, True, False)])
 def test_an_excess_of_zero_refutes_strict_atoms_only(monkeypatch, low, strict, good):
     monkeypatch.setattr(query, "least", lambda reading, model: np.full(model.e.shape, low))
+    monkeypatch.setattr(query, "least_under", lambda reading, p, q, e, *given: np.full(e.shape, -np.inf))
     ends = np.ones((1, 2))
-    found = Refuter(disc(), at_most(0, 0, strict)).judge(-ends, ends, 0, quick=True)
+    found = Refuter(disc(), at_most(0, 0, strict)).judge(-ends, ends, 0)
     assert bool(found.refuted[0]) is good and bool(found.failed[0, 0]) is not good
 
 
@@ -409,3 +411,31 @@ def test_what_the_other_terms_leave_keeps_its_margin():
     for p0, end in ((-0.5, 0.5), (0.5, -0.5)):
         _, high = query._solutions(reading, np.array([[p0], [1.0]]), np.zeros((1, 1)), np.zeros(1))
         assert end + 110 * U < high[0, 0] < end + 160 * U
+
+
+def test_what_no_output_needs_is_zero_and_changes_nothing():
+    """Entries are followed one by one, so the second atom's graph is that of a coordinate, and the value of the first stays."""
+    b = Builder()
+    x = b.input(2)
+    hard = b.unary("exp", b.binary("mul", x, x))
+    y = b.concat([b.affine(hard, Affine(np.ones((1, 2)), np.zeros(1))), b.take(x, [1]), b.unary("sin", b.take(x, [0]))])
+    graph = b.build([b.affine(y, Affine(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0]]), np.zeros(3)))])
+    points = np.random.default_rng(4).uniform(-1, 1, (50, 2))
+    truth = evaluate(graph, points)
+    for k, some in ((0, {"exp", "mul"}), (1, set()), (2, {"exp", "mul", "sin"})):
+        found = query._without_idle(query._excess(graph, [at_most(k, 0)]))
+        assert {node.op for node in found.nodes} & {"exp", "mul", "sin"} == some
+        np.testing.assert_array_equal(evaluate(found, points)[:, 0], truth[:, k])
+
+
+@pytest.mark.threat("T09")
+def test_a_weight_that_no_float_tells_from_zero_is_needed():
+    b = Builder()
+    x = b.input(2)
+    y = b.concat([b.unary("exp", b.take(x, [0])), b.take(x, [1])])
+    graph = b.build([b.affine(y, affine_from_rational([[F(1, 10**400), F(1)]], [F(0)]))])
+    found = query._excess(graph, [at_most(0, 0)])
+    assert "exp" in {node.op for node in found.nodes}
+    ends = np.array([[1.0, 0.0]])
+    assert not Refuter(graph, at_most(0, 0)).judge(ends, ends, 0).refuted[0]
+    assert Refuter(graph, at_most(0, -1)).judge(ends, ends, 0).refuted[0]

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_graphs import EVERY, RANDOM, boxes, corner_heavy, graphs, number, oracle
 
-from verifiers.kernel import minimum
+from verifiers.kernel import minimum, taylor
 from verifiers.kernel.graph import Affine, Builder, Graph
 from verifiers.kernel.minimum import hessian, least, least_by_tangent, least_under
 from verifiers.kernel.taylor import MAX_SYMBOLS, Model, TaylorReading, taylor_models
+from verifiers.load.floats import evaluate
 
 F = Fraction
 
@@ -23,9 +24,11 @@ def polynomial(reading: TaylorReading, model: Model, row: int, k: int, xi: list[
     """Value of entry k at xi in 60 digits without its symbols, and how far the truth may be off."""
     n = reading.n
     value = number(float(model.p[0, row, k])) + sum(number(float(model.p[1 + i, row, k])) * xi[i] for i in range(n))
-    for at, (i, j) in enumerate(zip(reading.first.tolist(), reading.second.tolist(), strict=True)):
+    inner = reading.pairs(n)
+    for at, (i, j) in enumerate(zip(reading.first[:inner].tolist(), reading.second[:inner].tolist(), strict=True)):
         value += number(float(model.q[at, row, k])) * xi[i] * xi[j]
-    return value, sum((abs(number(float(v))) for v in model.p[1 + n:, row, k]), number(float(model.e[row, k])))
+    unknown = [*model.p[1 + n:, row, k].tolist(), *model.q[inner:, row, k].tolist()]
+    return value, sum((abs(number(v)) for v in unknown), number(float(model.e[row, k])))
 
 
 @pytest.mark.threat("T09")
@@ -86,6 +89,68 @@ def test_symbols_cancel_where_the_same_kink_is_subtracted() -> None:
     assert least(reading, model)[0, 0] == pytest.approx(-1.0)
 
 
+class Kept(TaylorReading):
+    """Keeps arguments, results and symbols of relaxed kinks."""
+
+    def __init__(self, lo: np.ndarray, hi: np.ndarray, splits: int = 0) -> None:
+        super().__init__(lo, hi, splits)
+        self.kept: list[tuple[Model, Model, tuple[np.ndarray, ...]]] = []
+
+    def _own(self, x: Model, open_: np.ndarray) -> tuple[np.ndarray, ...]:
+        self.last = super()._own(x, open_)
+        return self.last
+
+    def _kink(self, x: Model, left: float, left_off: float) -> Model:
+        y = super()._kink(x, left, left_off)
+        self.kept.append((x, y, self.last))
+        return y
+
+
+def mixed(rng: np.random.Generator, inner: int) -> Graph:
+    """Products, a square and a sine of relus of two inputs, in two layers."""
+    b = Builder()
+    x = b.input(2)
+
+    def layer(x: int, inner: int, outer: int) -> int:
+        return b.affine(x, Affine(rng.normal(size=(outer, inner)), 0.3 * rng.normal(size=outer)))
+
+    y = b.unary("relu", layer(x, 2, inner))
+    z = b.unary("relu", layer(y, inner, 3))
+    u = b.concat([layer(z, 3, 2), x])
+    return b.build([b.concat([b.binary("mul", u, layer(y, inner, 4)), b.unary("pow", u, 2), b.unary("sin", layer(z, 3, 2))])])
+
+
+@pytest.mark.parametrize(("inner", "paired"), [(2, 3), (4, 12), (20, 12)])
+def test_the_values_of_the_symbols_give_the_value_of_the_graph(inner: int, paired: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the symbols' own values at a point, what is left is the error, and products with paired symbols are not part of it."""
+    monkeypatch.setattr(taylor, "MAX_PAIRED", paired)
+    rng, rows = np.random.default_rng(inner), 20
+    for _ in range(4):
+        graph, centre, r = mixed(rng, inner), rng.uniform(-1, 1, (rows, 2)), 10.0 ** rng.uniform(-3, -0.5, (rows, 1))
+        reading, model = taylor_models(graph, centre - r, centre + r, 0, Kept)
+        assert isinstance(reading, Kept) and len(model.q) == reading.pairs(2 + reading.symbols)
+        for _ in range(20):
+            xi = rng.uniform(-1, 1, (rows, 2))
+            v = np.concatenate([xi, np.zeros((rows, reading.symbols))], axis=1)
+
+            def value(m: Model, v: np.ndarray = v) -> np.ndarray:
+                """Of a model's polynomial (R, m); symbols that come later are still 0."""
+                known = m.p[0] + np.einsum("ri,irm->rm", v[:, :len(m.p) - 1], m.p[1:])
+                i, j = reading.first[:len(m.q)], reading.second[:len(m.q)]
+                return known + (np.einsum("rk,krm->rm", v[:, i] * v[:, j], m.q + np.zeros((1, rows, 1))) if len(m.q) else 0.0)
+
+            for x, y, (row, entry, number_) in reading.kept:
+                z = value(x)[row, entry]  # affine in earlier values, so the polynomial is exact here up to rounding
+                t = y.p[3 + number_, row, entry]
+                v[row, 2 + number_] = (np.maximum(z, 0.0) - value(y)[row, entry]) / t
+                assert (np.abs(v[row, 2 + number_]) <= 1 + 1e-9).all()
+            truth = evaluate(graph, reading.centre + reading.radius * xi)
+            assert (np.abs(truth - value(model)) <= model.e + 1e-12).all()
+        if inner + 3 <= paired:
+            products = model.e[:, :8]
+            assert (products < 1e-12).all()  # squares and products of what is affine in inputs and symbols are exact
+
+
 def test_two_unknown_constants_do_not_cancel() -> None:
     b = Builder()
     x = b.input(1)
@@ -108,11 +173,11 @@ def test_undefined_values_say_nothing(op: str) -> None:
 
 def quadratic(rng: np.random.Generator, n: int, rows: int) -> tuple[TaylorReading, np.ndarray, np.ndarray, np.ndarray]:
     reading = TaylorReading(-np.ones((rows, n)), np.ones((rows, n)))
-    return reading, rng.normal(size=(1 + n, rows)), rng.normal(size=(len(reading.first), rows)), rng.uniform(0, 0.1, rows)
+    return reading, rng.normal(size=(1 + n, rows)), rng.normal(size=(reading.pairs(n), rows)), rng.uniform(0, 0.1, rows)
 
 
 def values(reading: TaylorReading, p: np.ndarray, q: np.ndarray, xi: np.ndarray) -> np.ndarray:
-    return p[0] + xi @ p[1:] + (xi[:, reading.first] * xi[:, reading.second]) @ q
+    return p[0] + xi @ p[1:] + (xi[:, reading.first[:len(q)]] * xi[:, reading.second[:len(q)]]) @ q
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])
@@ -125,7 +190,7 @@ def test_minima_are_below_every_value(n: int) -> None:
     model = Model(p[:, :, None], q[:, :, None], e[:, None], -nothing, nothing, 0)
     tangent = least_by_tangent(reading, p, q, e)
     assert (least(reading, model)[:, 0] <= truth).all() and (tangent <= truth).all()
-    convex = np.linalg.eigvalsh(hessian(reading, q))[:, 0] > 0.5
+    convex = np.linalg.eigvalsh(hessian(reading, q, n))[:, 0] > 0.5
     if n < 4:
         assert convex.any() and (truth - tangent)[convex].max() < 0.1
 
@@ -192,7 +257,7 @@ def test_a_tangent_is_rounded_below_the_exact_minimum_at_a_corner() -> None:
     rng = np.random.default_rng(2)
     for n, scale, bent in ((1, 1.0, 0.0), (3, 1.0, 0.0), (3, 1e-4, 1.0), (2, 1e-3, 1.0)):
         reading, p, q, e = quadratic(rng, n, 150)
-        p, q, e = scale * p, np.where(reading.square[:, None], -bent * np.abs(q), 0.0), 1e-17 * e
+        p, q, e = scale * p, np.where(reading.square[:len(q), None], -bent * np.abs(q), 0.0), 1e-17 * e
         exact = [F(c[0]) - sum(map(abs, map(F, [*c[1:], *d, off]))) for c, d, off in zip(p.T.tolist(), q.T.tolist(), e.tolist(), strict=True)]
         found = least_by_tangent(reading, p, q, e).tolist()
         assert all(F(a) <= b and float(b) - a < 1e-11 for a, b in zip(found, exact, strict=True))
@@ -205,7 +270,7 @@ def test_a_tangent_at_the_minimum_of_a_narrow_valley_is_sharp() -> None:
     """1/2 xi'H xi with H = [[2, -1.9], [-1.9, 2]] and a slope that puts the minimum inside."""
     reading = TaylorReading(-np.ones((1, 2)), np.ones((1, 2)))
     q = np.zeros((3, 1))
-    q[:, 0] = [1.0 if i == j else -1.9 for i, j in zip(reading.first, reading.second, strict=True)]
+    q[:, 0] = [1.0 if i == j else -1.9 for i, j in zip(reading.first[:3], reading.second[:3], strict=True)]
     for at in ((0.5, -0.5), (-0.3, 0.3)):
         h = np.array([[2.0, -1.9], [-1.9, 2.0]])
         g = -h @ np.array(at)

@@ -111,8 +111,8 @@ def test_a_bug_in_the_search_is_no_unsat(bug: str, monkeypatch: pytest.MonkeyPat
     if name != "search":
         monkeypatch.setattr(module, name, wrong)
     monkeypatch.setattr(native, "search", watched)
-    answer = ALONE.decide(FALSE, 10.0)
-    assert found and found[-1] is not None, "the bug does not bite"
+    answer = ALONE.decide(FALSE, 2.0)
+    assert any(tree is not None for tree in found), "the bug does not bite"
     assert isinstance(answer, Unknown) and "kernel" in answer.text
 
 
