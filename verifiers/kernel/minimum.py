@@ -44,8 +44,8 @@ def least_by_tangent(reading: TaylorReading, p: Floats, q: Floats, e: Floats) ->
 
     .. math:: p(v) \ge m(v) = p(v) + \sum_i d_i (v_i^2 - 1) \ge m(z) + \sum_i \min_{-1 \le v_i \le 1} \partial_i m(z)\,(v_i - z_i)
 
-    for any z in the box (here some steps of projected gradient descent) and any :math:`d \ge 0` with :math:`H + 2\,\mathrm{diag}(d) \succeq 0`, v the inputs
-    and the paired symbols.  Other symbols count at their worst.
+    for any z in the box (here some steps of projected gradient descent) and any :math:`d \ge 0` with :math:`H + 2\,\mathrm{diag}(d) \succeq 0`; v are
+    the inputs and the paired symbols.  Other symbols count at their worst.
 
     Notes
     -----

@@ -203,7 +203,7 @@ class Stage:
         reading = TaylorReading(lo, hi)
         with np.errstate(all="ignore"):
             v, rise = map(reading.whole, read(self.rise, reading, [reading.start()]))
-            scores = np.abs(rise.p[1:1 + reading.n, :, 0]) + np.abs(hessian(reading, rise.q[:, :, 0])).sum(axis=2).T
+            scores = np.abs(rise.p[1:1 + reading.n, :, 0]) + np.abs(hessian(reading, rise.q[:, :, 0], reading.n)).sum(axis=2).T
             return Evaluation(v.lo[:, 0], v.hi[:, 0], -least(reading, rise)[:, 0], -rise.hi[:, 0], scores)
 
     def _continuous(self, reading: JetReading, centre: Floats) -> tuple[Jet, Jet]:

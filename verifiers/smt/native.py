@@ -116,7 +116,8 @@ class Native:
                     task, top = replace(as_read, violation=task.violation), None
                     continue
                 if growth.why not in ("candidate", "depth"):
-                    return refused or Unknown("timeout", f"time is up after {growth.boxes} boxes of the last part, {growth.lo.shape[0]} of it still open")
+                    text = f"time is up after {growth.boxes} boxes of the last part, {growth.lo.shape[0]} of it still open"
+                    return refused or Unknown("timeout", text)
                 near = candidates(violation, lo, hi, starts=growth.candidates, seed=self.seed + attempt)
                 found = _replayed(query, np.concatenate([growth.candidates, near]), violation, 1)
                 if found:

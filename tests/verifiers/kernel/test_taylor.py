@@ -120,6 +120,13 @@ def mixed(rng: np.random.Generator, inner: int) -> Graph:
     return b.build([b.concat([b.binary("mul", u, layer(y, inner, 4)), b.unary("pow", u, 2), b.unary("sin", layer(z, 3, 2))])])
 
 
+def at(reading: TaylorReading, m: Model, v: np.ndarray) -> np.ndarray:
+    """Of a model's polynomial (R, m) at inputs and symbols (R, variables); symbols that come later may still be 0."""
+    known = m.p[0] + np.einsum("ri,irm->rm", v[:, :len(m.p) - 1], m.p[1:])
+    i, j = reading.first[:len(m.q)], reading.second[:len(m.q)]
+    return known + (np.einsum("rk,krm->rm", v[:, i] * v[:, j], m.q + np.zeros((1, len(v), 1))) if len(m.q) else 0.0)
+
+
 @pytest.mark.parametrize(("inner", "paired"), [(2, 3), (4, 12), (20, 12)])
 def test_the_values_of_the_symbols_give_the_value_of_the_graph(inner: int, paired: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the symbols' own values at a point, what is left is the error, and products with paired symbols are not part of it."""
@@ -132,20 +139,13 @@ def test_the_values_of_the_symbols_give_the_value_of_the_graph(inner: int, paire
         for _ in range(20):
             xi = rng.uniform(-1, 1, (rows, 2))
             v = np.concatenate([xi, np.zeros((rows, reading.symbols))], axis=1)
-
-            def value(m: Model, v: np.ndarray = v) -> np.ndarray:
-                """Of a model's polynomial (R, m); symbols that come later are still 0."""
-                known = m.p[0] + np.einsum("ri,irm->rm", v[:, :len(m.p) - 1], m.p[1:])
-                i, j = reading.first[:len(m.q)], reading.second[:len(m.q)]
-                return known + (np.einsum("rk,krm->rm", v[:, i] * v[:, j], m.q + np.zeros((1, rows, 1))) if len(m.q) else 0.0)
-
             for x, y, (row, entry, number_) in reading.kept:
-                z = value(x)[row, entry]  # affine in earlier values, so the polynomial is exact here up to rounding
+                z = at(reading, x, v)[row, entry]  # affine in earlier values, so the polynomial is exact here up to rounding
                 t = y.p[3 + number_, row, entry]
-                v[row, 2 + number_] = (np.maximum(z, 0.0) - value(y)[row, entry]) / t
+                v[row, 2 + number_] = (np.maximum(z, 0.0) - at(reading, y, v)[row, entry]) / t
                 assert (np.abs(v[row, 2 + number_]) <= 1 + 1e-9).all()
             truth = evaluate(graph, reading.centre + reading.radius * xi)
-            assert (np.abs(truth - value(model)) <= model.e + 1e-12).all()
+            assert (np.abs(truth - at(reading, model, v)) <= model.e + 1e-12).all()
         if inner + 3 <= paired:
             products = model.e[:, :8]
             assert (products < 1e-12).all()  # squares and products of what is affine in inputs and symbols are exact

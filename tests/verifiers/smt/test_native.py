@@ -73,8 +73,8 @@ def flipped(graph: Graph) -> Graph:
 class Careless(refutation.Refuter):
     """Takes every box for refuted."""
 
-    def judge(self, lo: Any, hi: Any, splits: int, quick: bool = False) -> Any:
-        found = super().judge(lo, hi, splits, quick)
+    def judge(self, lo: Any, hi: Any, splits: int) -> Any:
+        found = super().judge(lo, hi, splits)
         return type(found)(np.ones(len(lo), dtype=bool), np.ones_like(found.false), found.failed, found.reading, found.excess)
 
 
