@@ -44,6 +44,9 @@ EXPECTED = {
     "yann_policy.py": Expected(
         (r"critical regions, as a network", r"test cost .* violations 0", r"certified area", r"deployable: \d+ bytes"),
         ("controller.onnx", "requirement.cert/certificate.json", "report.json"), ("casadi", "torch", "daqp")),
+    "learn_van_der_pol.py": Expected(
+        (r"asking the prover", r"learned: PROVED, area at least \d{3}", r"given: PROVED, area at least \d\d"),
+        ("learned.png", "given.png", "learned/requirement.cert/certificate.json"), ("casadi",)),
     "counterexample_guided.py": Expected(
         (r"k = 1: unsat L2 after \d+ questions", r"k = 8: unsat L2 after \d+ questions", r"left inwards"), folder=""),
     "gate_in_ci.py": Expected(
@@ -64,7 +67,10 @@ def test_every_example_is_run_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(EXPECTED)
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED))
+SLOW = {"learn_van_der_pol.py"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in sorted(EXPECTED)])
 def test_example_ends_as_it_says(name: str, tmp_path: Path) -> None:
     expected = EXPECTED[name]
     for module in expected.needs:

@@ -15,7 +15,7 @@ from repository import ROOT
 
 from paper_figs import common
 
-FIGURES = {"pendulum_region": 1, "published_regions": 3, "imitation": 2, "yann": 2}
+FIGURES = {"pendulum_region": 1, "published_regions": 3, "learned_regions": 9, "imitation": 2, "yann": 2}
 """Program and number of bundles that it draws."""
 
 
@@ -69,6 +69,12 @@ def test_yann_figure_names_its_bundles(tmp_path: Path) -> None:
     for name in ("torch", "daqp", "casadi", "stable_baselines3"):
         pytest.importorskip(name, reason=f"{name} is not installed here (the extras learn, mpc and rl bring it)")
     assert len(set(digests(draw("yann", tmp_path)))) in (1, FIGURES["yann"])  # one where no candidate was better than the first policy
+
+
+@pytest.mark.slow
+def test_learned_figure_names_its_bundles(tmp_path: Path, cases: Path) -> None:
+    assert (cases / "roa").is_dir()
+    assert len(set(digests(draw("learned_regions", tmp_path)))) == FIGURES["learned_regions"]
 
 
 def test_no_figure_without_a_proof(tmp_path: Path) -> None:
