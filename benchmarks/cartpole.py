@@ -47,10 +47,11 @@ POINTS, POWER = 16, 1.7
 
 @dataclass(frozen=True)
 class Settings:
-    """The sample: cap of a wave, seconds in all, seed; the search itself: boxes of the frontier, depth limit."""
+    """The sample: cap of a wave, seconds in all, fewest repetitions, seed; the search itself: boxes of the frontier, depth limit."""
 
     wave: int = 1000
     seconds: float = 300.0
+    least: int = 10
     seed: int = 0
     frontier: int = 4000
     depth: int = 120
@@ -172,7 +173,7 @@ def run(settings: Settings | None = None) -> Report:
     with np.errstate(all="ignore"), clock() as spent:
         with clock() as first:
             found = [once()]
-        found += [once() for _ in range(max(2, int(s.seconds / first.wall)) - 1)]
+        found += [once() for _ in range(max(s.least, int(s.seconds / first.wall)) - 1)]
     sizes, lost = np.array([p.boxes for p in found]), np.array([p.stuck_volume for p in found]) / float(np.prod(stage.hi - stage.lo))
     boxes, error = float(sizes.mean()), float(sizes.std(ddof=1)) / math.sqrt(sizes.size)
     evaluated = sum(p.evaluated for p in found)

@@ -177,7 +177,7 @@ def test_first_order_peer_in_small(cases):
 
 
 def test_cartpole_in_small(cases):
-    report = cartpole.run(cartpole.Settings(wave=8, seconds=0.5))
+    report = cartpole.run(cartpole.Settings(wave=8, seconds=0.5, least=2))
     assert {row[0]: row[1] for row in report.tables[0].rows}["repetitions"] >= 2
 
 

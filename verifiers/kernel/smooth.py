@@ -62,6 +62,25 @@ def smooth_range(op: str, lo: Floats, hi: Floats, power: int = 0) -> Ends:
     return _RANGES[op](lo, hi)
 
 
+def third_derivative(op: str, first: Ends) -> Ends | None:
+    r"""Enclose the third derivative where it is a function of the first, ``d`` (enclosed); None elsewhere.
+
+    .. math:: \tanh''' = 4d - 6d^2, \quad \sigma''' = d - 6d^2, \quad \sin''' = -d, \quad \cos''' = -d, \quad \exp''' = d
+
+    Notes
+    -----
+    ``a d - 6 d^2`` has its top, ``a^2/24``, at ``d = a/12``, and its least value at an end; the slack is far more than its roundings at ``0 <= d``.
+    """
+    lo, hi = first
+    if op in ("tanh", "sigmoid"):
+        a = 4.0 if op == "tanh" else 1.0
+        ends = np.stack([a * lo - 6 * lo * lo, a * hi - 6 * hi * hi])
+        slack = 16 * U * (a * hi + 6 * hi * hi) + TINY
+        top = np.where((lo <= a / 12 + 8 * U) & (hi >= a / 12 - 8 * U), a * a / 24, ends.max(axis=0))
+        return ends.min(axis=0) - slack, top + slack
+    return {"sin": (-hi, -lo), "cos": (-hi, -lo), "exp": first}.get(op)
+
+
 def smooth_derivatives(op: str, lo: Floats, hi: Floats, power: int = 0) -> tuple[Ends, Ends, Ends]:
     """Enclose a smooth elementary function and its first two derivatives over [lo, hi].
 

@@ -12,8 +12,13 @@ rounding go into the error.  A smooth function is replaced by
 
 .. math:: f(y) = f(p_0) + f'(p_0)\,t + \tfrac12 f''(\eta)\,t^2, \quad t = y - p_0,
 
-with :math:`f''(\eta)` enclosed over the node's range; where its natural range is narrower than that, by a constant.  So an entry that is
-nearly quadratic in the box loses a term of third order only, while interval derivatives lose one of second order.
+with :math:`f''(\eta)` enclosed over the node's range; or, where that misses less, by
+
+.. math:: f(y) = f(p_0) + \bigl(f'(p_0) + \tfrac18 m w^2\bigr) t + \tfrac12 f''(p_0)\,t^2 \pm \bigl(\tfrac1{24} |m| + \tfrac16 r\bigr) w^3
+
+with a third derivative :math:`m \pm r` for :math:`|t| \le w`, since there :math:`t^3 - \tfrac34 w^2 t`, a Chebyshev polynomial, is at most
+:math:`\tfrac14 w^3`; and where the natural range is narrower still, by a constant.  So an entry that is nearly quadratic in the box loses a term of
+third order only, while interval derivatives lose one of second order.
 
 **Kinks** (relu, leaky relu, abs, min, max) are straight where their sign is known over the box.  Elsewhere either the row is doubled and
 each copy takes one of the two straight pieces *on the whole box* (a phase), or the chord is taken, and the distance to it is half its bound
@@ -43,7 +48,7 @@ from numpy.typing import NDArray
 from verifiers.kernel.graph import NONSMOOTH, Bools, Floats, Graph, Node, read
 from verifiers.kernel.jets import split_boxes
 from verifiers.kernel.rational import down, up
-from verifiers.kernel.smooth import TINY, U, outward, smooth_derivatives
+from verifiers.kernel.smooth import TINY, U, outward, smooth_derivatives, third_derivative
 
 Rows = NDArray[np.intp]
 MAX_SYMBOLS = 64
@@ -298,6 +303,13 @@ class TaylorReading:
         f0, f0_off = _middle(value[0][0], value[1][0])
         f1, f1_off = _middle(first[0][0], first[1][0])
         f2, f2_off = _middle(0.5 * second[0][1], 0.5 * second[1][1])
+        missed, third = f2_off * wide * wide, third_derivative(op, (first[0][1], first[1][1]))
+        if third is not None:
+            (bend0, bend0_off), (f3, f3_off) = _middle(0.5 * second[0][0], 0.5 * second[1][0]), _middle(*third)
+            turned = f1 + f3 * wide * wide / 8
+            less = bend0_off * wide * wide + (np.abs(f3) / 24 + f3_off / 6) * wide**3 + 8 * U * (np.abs(f1) + np.abs(turned)) * wide
+            better = less < missed
+            f1, f2, missed = np.where(better, turned, f1), np.where(better, bend0, f2), np.where(better, less, missed)
         p, q = f1 * x.p, f1 * x.q if len(x.q) else x.q
         p[0] = f0
         bend = np.abs(f2)
@@ -308,7 +320,7 @@ class TaylorReading:
             square = (f2 * slopes)[self.first[:many]] * slopes[self.second[:many]]
             square *= np.where(self.square[:many], 1.0, 2.0)[:, None, None]
             q = _added(square, q)[0] if len(q) else square
-        e = f0_off + f1_off * wide + np.abs(f1) * (x.e + 2 * U * (g + rest)) + f2_off * wide * wide + bend * (lost + 8 * U * g * g)
+        e = f0_off + f1_off * wide + np.abs(f1) * (x.e + 2 * U * (g + rest)) + missed + bend * (lost + 8 * U * g * g)
         low, high = _middle(value[0][1], value[1][1])
         flat = ~(e < high) | (start != x.p[0])  # also where the expansion is undefined
         if flat.any():

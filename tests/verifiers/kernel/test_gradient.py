@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -14,7 +15,9 @@ from verifiers.kernel.gradient import SLOPES, differentiate
 from verifiers.kernel.graph import NONSMOOTH, UNARY, Affine, Builder, Graph, affine_from_rational
 from verifiers.kernel.jets import JetReading, read_jets, split_boxes
 from verifiers.kernel.properties import Goal, check_shell
+from verifiers.kernel.smooth import smooth_derivatives, third_derivative
 from verifiers.kernel.stage import Function, Stage, quadratic
+from verifiers.kernel.taylor import taylor_models
 from verifiers.kernel.tree import DECREASE, INNER, LEAF, OUTSIDE, TAYLOR, leaves
 
 F = Fraction
@@ -167,3 +170,46 @@ def test_a_tree_may_mix_its_methods():
     assert sorted(tags) == [DECREASE, INNER, TAYLOR + DECREASE, TAYLOR + INNER]
     outside = replace(bowl(), lo=np.array([0.6]))
     assert check_shell(outside, Goal("attraction"), bytes([LEAF + TAYLOR + OUTSIDE]), "t") == (1, -np.inf)
+
+
+THIRD = {"tanh": lambda x: -2 * mpmath.sech(x) ** 2 * (1 - 3 * mpmath.tanh(x) ** 2), "sin": lambda x: -mpmath.cos(x), "cos": mpmath.sin,
+         "sigmoid": lambda x: sigmoid(x) * (1 - sigmoid(x)) * (1 - 6 * sigmoid(x) * (1 - sigmoid(x))), "exp": mpmath.exp}
+
+
+def sigmoid(x: mpmath.mpf) -> mpmath.mpf:
+    return 1 / (1 + mpmath.exp(-x))
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("op", sorted(THIRD))
+def test_third_derivatives_are_enclosed(op):
+    rng = np.random.default_rng(1)
+    turning = {"tanh": [0.0, 0.6584789484624084, 1.1462158347805889], "sigmoid": [0.0, 1.3169578969248168]}.get(op, [0.0])
+    lo = np.concatenate([rng.uniform(-4, 4, 300), np.tile(turning, 20)])
+    hi = lo + 10.0 ** rng.uniform(-16, 1, lo.size)
+    low, high = third_derivative(op, smooth_derivatives(op, lo, hi)[1])
+    with mpmath.workdps(40):
+        for k, point in ((i, p) for i in range(lo.size) for p in (lo[i], hi[i], rng.uniform(lo[i], hi[i]), *turning)):
+            if lo[k] <= point <= hi[k]:
+                assert low[k] <= THIRD[op](mpmath.mpf(float(point))) <= high[k]
+    assert third_derivative("sqrt", (lo, hi)) is None
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("op", sorted(THIRD))
+@pytest.mark.parametrize("half", [1e-3, 0.05, 0.7, 3.0])
+def test_a_model_misses_no_more_than_its_error_and_little_on_small_boxes(op, half):
+    b = Builder()
+    graph = b.build([b.unary(op, b.input(1))])
+    lo = np.linspace(-3.0, 2.0, 26)[:, None]
+    reading, model = taylor_models(graph, lo, lo + 2 * half)
+    centre, radius = reading.centre[:, 0], reading.radius[:, 0]
+    function = {"sigmoid": sigmoid}.get(op, getattr(mpmath, op, None))
+    with mpmath.workdps(40):
+        for k in range(26):
+            for share in (-1.0, -0.9, -0.5, -0.1, 0.0, 0.3, 0.5, 0.8, 1.0):
+                p0, p1, q = (mpmath.mpf(float(v)) for v in (model.p[0, k, 0], model.p[1, k, 0], model.q[0, k, 0] if len(model.q) else 0.0))
+                truth = function(mpmath.mpf(float(centre[k])) + mpmath.mpf(float(radius[k])) * share)
+                assert abs(truth - p0 - p1 * share - q * share**2) <= model.e[k, 0]
+    if half == 1e-3:  # a twenty-fourth of the third derivative, and of the fourth a little
+        assert (model.e[:, 0] <= [float(abs(THIRD[op](c)) / 24 + 2 * half) * half**3 + 1e-14 for c in centre]).all()
