@@ -42,6 +42,8 @@ def yann_ac(
     critic: Annotated[str, typer.Option("--critic", metavar="value|regulator", help="Of horizon N - 1, or the regulator's.")] = "value",
     shield: Annotated[bool, typer.Option("--shield/--no-shield", help="Explore inside the certified region only.")] = True,
     penalty: Annotated[float, typer.Option("--penalty", metavar="C", help="Cost of a broken limit of x, which ends the episode.", min=0.0)] = 1e3,
+    rate: Annotated[str, typer.Option("--rate", metavar="R", help="Rate of exponential stability per step, by which the cost of the first and the "
+                                      "best policy is bounded.", show_default=False)] = "",
     seed: Annotated[int, typer.Option("--seed", help="Seed of all random numbers.", min=0)] = 0,
     baselines: Annotated[str, typer.Option("--baselines", metavar="NAME,…", help="lqr, mpc, nmpc, ddpg, td3, sac on the same tests.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace what an earlier run left in DIR.")] = False,
@@ -51,6 +53,8 @@ def yann_ac(
     chosen = ready(output_format)
     names = [name for name in baselines.split(",") if name]
     _consistent(critic, names, budget, out, force, requirement, contains)
+    if rate and not _is_rate(rate):
+        raise UsageError(f"--rate {rate}: a number between 0 and 1 is expected, as in 1/20")
     from certctl.learners.yann.actor_critic import NotStarted, Settings, YannActorCritic
     from certctl.learners.yann.start import read_start, requirement_text
     from verifiers.explicit_mpc.problem import BadProblem
@@ -59,7 +63,7 @@ def yann_ac(
     if not model.is_file():
         raise UsageError(f"there is no model at {model}")
     settings = Settings(episodes=episodes, steps=steps, every=every, budget=budget, noise=noise, consistent=critic == "value", shield=shield,
-                        penalty=penalty, seed=seed)
+                        penalty=penalty, seed=seed, rate=rate)
     try:
         start = read_start(model)
         asked = _own(requirement) if requirement is not None else requirement_text(start, _half_widths(contains, start))
@@ -96,6 +100,13 @@ def _consistent(critic: str, names: list[str], budget: float, out: Path, force: 
         (out / "checkpoint.pt").unlink(missing_ok=True)
     if requirement is not None and contains:
         raise UsageError("--contains belongs to a requirement that is made here; write it into yours")
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return 0 < Fraction(text) < 1
+    except (ValueError, ZeroDivisionError):
+        return False
 
 
 def _own(path: Path) -> bytes:
@@ -151,5 +162,7 @@ def _tell(learned: Learned, found: list[Baseline]) -> None:
             ("violations", f"{f['violations']:.0f} in training, {f['test_violations']:.0f} in the test"),
             ("shield", f"took over in {f['interventions']:.0f} steps"), ("candidates", f"{f['refused']:.0f} without a proof"),
             ("volume", f">= {f['volume_before']:.6g} before, >= {f['volume']:.6g} after"),
+            *((f"bound {when}", f"{f[f'bound_{when}']:.6g} for ever, where the tests cost {f[f'cost_in_bound_{when}']:.6g}")
+              for when in ("before", "after") if f"bound_{when}" in f),
             *((b.name, f"test cost {b.cost:.6g}" + ("" if b.initial_cost is None else f" (untrained {b.initial_cost:.6g})")
                + f", violations {b.test_violations} in the test, {b.violations} in training, {b.seconds:.1f} s") for b in found)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ pytest.importorskip("daqp", reason="DAQP is not installed here (the extra mpc br
 from certctl.learners.yann.actor import LatticeActor  # noqa: E402
 from certctl.learners.yann.actor_critic import Settings, YannActorCritic, paired  # noqa: E402
 from certctl.learners.yann.critic import Critic, reach  # noqa: E402
-from certctl.learners.yann.network import Winner, Yann, largest, refuse_constant  # noqa: E402
+from certctl.learners.yann.network import Winner, Yann, largest, refuse_constant, yann_onnx  # noqa: E402
+from certctl.learners.yann.performance import NoBound, cost_bound, exponential, stage_forms  # noqa: E402
 from certctl.learners.yann.shield import Region, Shield, certified_region  # noqa: E402
 from certctl.learners.yann.start import read_start, requirement_text  # noqa: E402
 from certctl.learners.yann.task import Task  # noqa: E402
@@ -26,10 +28,12 @@ from verifiers.explicit_mpc.lattice import law_cells  # noqa: E402
 from verifiers.explicit_mpc.problem import BadProblem  # noqa: E402
 from verifiers.explicit_mpc.value import pieces  # noqa: E402
 from verifiers.kernel.check import check  # noqa: E402
+from verifiers.kernel.codes import Code, Refusal  # noqa: E402
 from verifiers.kernel.onnx_reader import read_onnx  # noqa: E402
 from verifiers.load.floats import evaluate  # noqa: E402
 from verifiers.load.to_onnx import to_onnx  # noqa: E402
 
+ROOT = Path(__file__).resolve().parents[2]
 PENDULUM = """
 plant = "gym_pendulum"
 dt = "1/20"
@@ -97,6 +101,20 @@ def test_yann_is_the_law_facets_included(case, regional, request):
     assert np.abs(command.numpy() - wanted)[inside].max() <= 1e-9 * (1 + apart)
     far = ~inside & ~start.has_value(theta * (1 - 1e-6) + start.plant.rest[0])
     assert far.any() and (outside.numpy()[far] == 1).all() and np.isnan(command.numpy()[far]).all(), "never a silent zero"
+
+
+def test_yann_form_in_onnx_is_the_module_and_the_kernel_says_why_it_does_not_read_it(pendulum):
+    runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed here")
+    pytest.importorskip("onnx", reason="onnx is not installed here (the extra learn brings it)")
+    data = yann_onnx(Yann(pieces(pendulum.model, pendulum.active), width=4, seed=1))
+    theta = points_of(pendulum, 5000)
+    command, outside = runtime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"x": theta})
+    wanted = pendulum.law.evaluate(theta)
+    inside = np.isfinite(wanted[:, 0])
+    assert np.abs(command - wanted)[inside].max() < 1e-6 and (np.isnan(command[:, 0]) == (outside == 1)).all() and (outside == 1).any()
+    with pytest.raises(Refusal) as no:
+        read_onnx(data)
+    assert no.value.code in (Code.UNKNOWN_OPERATOR, Code.BAD_ONNX, Code.BAD_WEIGHTS)
 
 
 def test_one_constant_for_all_regions_is_refused_where_it_is_too_small(reactor):
@@ -287,6 +305,64 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(learned, pendulum, tmp_p
     assert rows[0] == rows[1]
 
 
+@pytest.fixture(scope="module")
+def exponentially(tmp_path_factory):
+    """A bundle of exponential stability of the first policy, its requirement, and the policy."""
+    from verifiers.prove import verify
+
+    folder = tmp_path_factory.mktemp("exponential")
+    start = read_start(ROOT / "examples" / "yann" / "reactor.toml")
+    actor = LatticeActor(start.plant, start.forms, np.array([0.4, 20.0]))
+    (folder / "controller.onnx").write_bytes(to_onnx(actor.graph(), double=True))
+    requirement = folder / "requirement.toml"
+    requirement.write_bytes(exponential(requirement_text(start, [Fraction(1, 50), Fraction(1)]), Fraction(1, 20)))
+    verdict = verify(requirement, budget=60, workers=1)
+    assert verdict.outcome == "PROVED", verdict
+    return verdict.bundle, requirement, start, actor
+
+
+def test_proved_bound_of_the_cost_holds_in_simulation_and_at_each_step(exponentially):
+    bundle, requirement, start, actor = exponentially
+    bound = cost_bound(bundle, requirement, start, actor)
+    task = Task(start.plant, start.model, 300, 1e3, bound.region.holds)
+    starts = task.starts(100, np.random.default_rng(0))
+    found = task.episodes(actor.evaluate, starts)
+    assert (found.costs <= bound.cost(starts)).all() and not found.violations.any()
+    u = start.plant.clip(actor.evaluate(starts))
+    after = start.plant.rhs(starts, u)
+    assert (bound.cost(after) - bound.cost(starts) <= -task.cost(starts, u) + 1e-9).all(), "V falls by the stage cost"
+    assert (bound.cost(starts) < 50 * found.costs).all(), "and it is no empty bound"
+
+
+def test_no_bound_without_the_kernel_or_of_another_policy(exponentially, pendulum, learned, tmp_path):
+    bundle, requirement, start, actor = exponentially
+    other = LatticeActor(start.plant, start.forms, np.array([0.4, 20.0]), seed=1)
+    with torch.no_grad():
+        other.out += 1e-3
+    with pytest.raises(NoBound, match="another policy"):
+        cost_bound(bundle, requirement, start, other)
+    changed = tmp_path / "requirement.toml"
+    changed.write_bytes(requirement.read_bytes().replace(b'rate = "1/20"', b'rate = "1/10"'))
+    with pytest.raises(NoBound, match="does not accept"):
+        cost_bound(bundle, changed, start, actor)
+    done, _ = learned
+    with pytest.raises(NoBound, match="exponential_stability_roa"):
+        cost_bound(done.folder / "requirement.cert", done.folder / "requirement.toml", pendulum, actor)
+    with pytest.raises(NoBound, match="another plant"):
+        cost_bound(bundle, requirement, replace(start, origin=pendulum.origin), actor)
+
+
+def test_stage_forms_bound_the_stage_cost_of_a_policy_that_learned(pendulum):
+    actor = LatticeActor(pendulum.plant, pendulum.forms, np.array([2.0, 8.0]), seed=4)
+    with torch.no_grad():
+        actor.out += 0.7
+    forms = np.array([form.astype(float) for form in stage_forms(actor, pendulum.model.Q, pendulum.model.R[0, 0])])
+    x = np.random.default_rng(0).uniform([-2, -8], [2, 8], (20_000, 2))
+    task = Task(pendulum.plant, pendulum.model, 1, 0.0, pendulum.has_value)
+    allowed = np.einsum("kij,bi,bj->bk", forms, x, x).max(axis=1)
+    assert (task.cost(x, evaluate(read_onnx(to_onnx(actor.graph(), double=True)).graph, x)) <= allowed * (1 + 1e-9)).all()
+
+
 def test_paired_interval_by_hand():
     mean, spread = paired(np.array([1.0, 2.0, 3.0]))
     assert mean == 2.0 and spread == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
@@ -329,7 +405,7 @@ def test_a_learner_from_random_weights_runs_on_the_same_task(pendulum):
 
 @pytest.mark.parametrize(("options", "says"), [
     (["--baselines", "lqr,pid"], "the baselines are"), (["--critic", "big"], "value or regulator"), (["--budget", "0"], "positive"),
-    (["--contains", "1"], "2 positive numbers"), (["--contains", "a,b"], "numbers with commas")])
+    (["--rate", "2"], "between 0 and 1"), (["--contains", "1"], "2 positive numbers"), (["--contains", "a,b"], "numbers with commas")])
 def test_wrong_calls_name_the_option(folder, pendulum, tmp_path, capsys, options, says):
     assert run(["learn", "yann-ac", str(folder / "pendulum.toml"), "-o", str(tmp_path / "x"), *options]) == 2
     assert says in capsys.readouterr().err

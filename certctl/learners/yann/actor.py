@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ class LatticeActor(nn.Module):
         return torch.clamp(self.rest_u + self.start(theta) + extra, self.lo, self.hi)
 
     def graph(self) -> Graph:
-        """The policy without its clip, which the plant does, as the kernel reads it from the exported file."""
+        """The policy without its clip, which the plant does, as the kernel reads it from the exported file; u* at x* in exact numbers."""
         weight, bias, out = (p.detach().numpy() for p in (self.weight / self.scale, self.bias, self.out))
         rest_x, rest_u = self.rest_x.numpy(), self.rest_u.numpy()
         builder = Builder("policy")
@@ -80,8 +81,9 @@ class LatticeActor(nn.Module):
         theta = builder.affine(x, Affine(np.eye(len(rest_x)), -rest_x)) if rest_x.any() else x
         total = builder.concat([add_lattice(builder, theta, form) for form in self.forms])
         if out.any():
-            hidden = builder.unary("tanh", builder.affine(theta, Affine(weight, bias)))
-            total = builder.binary("add", total, builder.affine(hidden, Affine(out, rest_u - out @ np.tanh(bias))))
+            arguments = builder.affine(theta, Affine(weight, bias)), builder.const([Fraction(float(v)) for v in bias])
+            hidden, still = (builder.unary("tanh", at) for at in arguments)
+            total = builder.binary("add", total, builder.affine(builder.binary("sub", hidden, still), Affine(out, rest_u)))
         elif rest_u.any():
             total = builder.affine(total, Affine(np.eye(len(rest_u)), rest_u))
         return builder.build([total])

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from certctl.learners.learner import Learned, Learner, Step
 from certctl.learners.yann.actor import LatticeActor
 from certctl.learners.yann.critic import Critic
+from certctl.learners.yann.performance import NoBound, cost_bound, exponential
 from certctl.learners.yann.shield import Region, Shield, certified_region
 from certctl.learners.yann.start import Start
 from certctl.learners.yann.task import Task
@@ -58,6 +60,7 @@ class Settings:
     shield: bool = True  # explore inside the certified region only
     penalty: float = 1e3  # cost of a broken limit, which ends the episode
     halvings: int = 3  # smaller steps that are tried when a candidate is not proved
+    rate: str = ""  # of exponential stability, per step, by which the cost of the first and of the best policy is bounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +172,7 @@ class _Run:
         self.critics = [Critic(model, settings.consistent, (scale, self.reach), size, settings.penalty, settings.critic_width, settings.seed + 1 + k)
                         for k in range(2)]
         self.targets = copy.deepcopy([self.actor, *self.critics])
-        self.first_volume = self.certified.volume
+        self.first_volume, self.first_weights = self.certified.volume, self.certified.weights
         self.rate = settings.actor_rate
         self.optimisers = self.make_optimisers()
         self.episode = self.updates = self.interventions = self.violations = self.refused = 0
@@ -373,11 +376,36 @@ class _Run:
         figures = {"initial_cost": float(self.before.costs.mean()), "final_cost": float(after.costs.mean()), "change": change, "change_95": spread,
                    "test_violations": int(after.violations.sum()), "violations": self.violations, "interventions": self.interventions,
                    "refused": self.refused, "volume_before": self.first_volume, "volume": self.best.volume}
+        if self.s.rate:
+            figures |= self.bounds({"before": (self.first_weights, self.before.costs), "after": (self.best.weights, after.costs)})
         seconds = round(time.monotonic() - self.began, 3)
         table = {"settings": asdict(self.s), "seconds": seconds, "figures": figures, "starts": self.tests.tolist(),
                  "costs_before": self.before.costs.tolist(), "costs_after": after.costs.tolist()}
         (self.out / "report.json").write_text(json.dumps(table, indent=1) + "\n", encoding="ascii")
         return Learned(self.out, self.out / "requirement.toml", seconds, self.s.seed, figures)
+
+
+    def bounds(self, policies: dict[str, tuple[dict[str, Tensor], Floats]]) -> dict[str, float]:
+        """Mean proved bounds of the cost, on those tests that start in the region of the exponential claim; NaN where it has no proof."""
+        found: dict[str, float] = {}
+        for name, (weights, costs) in policies.items():
+            self.actor.load_state_dict(weights)
+            folder = self.out / "candidates" / f"exponential-{name}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "controller.onnx").write_bytes(to_onnx(self.actor.graph(), double=True))
+            (folder / "requirement.toml").write_bytes(exponential(self.requirement, Fraction(self.s.rate)))
+            verdict = verify(folder / "requirement.toml", budget=self.s.budget, workers=1, force=True, seed=self.s.seed)
+            mean, simulated = math.nan, math.nan
+            if verdict.outcome == "PROVED" and verdict.bundle is not None:
+                try:
+                    bound = cost_bound(verdict.bundle, folder / "requirement.toml", self.start, self.actor)
+                except NoBound:
+                    continue
+                inside = bound.region.holds(self.tests)
+                if inside.any():
+                    mean, simulated = float(bound.cost(self.tests[inside]).mean()), float(costs[inside].mean())
+            found |= {f"bound_{name}": mean, f"cost_in_bound_{name}": simulated}
+        return found
 
 
 def paired(differences: Floats) -> tuple[float, float]:

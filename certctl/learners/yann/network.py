@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import warnings
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -150,3 +153,23 @@ def refuse_constant(pieces: Pieces, bound: float) -> None:
     if not needed.max() <= bound:
         i = int(needed.max(axis=1).argmax())
         raise ValueError(f"M = {bound:g} is too small for this law: region {i} needs {needed.max():.6g}; take M per region")
+
+
+def yann_onnx(net: Yann) -> bytes:
+    """Bytes of an ONNX file of opset 17 in float64 with input ``x`` (N, d), outputs ``u`` (N, p) and ``outside`` (N,).
+
+    The kernel refuses it (``UNKNOWN_OPERATOR``: GreaterOrEqual, CumSum, Where): a law that jumps at facets, or a step that may be either, is not what
+    it proves.  The lattice form is what is certified.
+
+    Raises
+    ------
+    ImportError
+        When onnx is not installed.
+    """
+    names = {"x": {0: "N"}, "u": {0: "N"}, "outside": {0: "N"}}
+    out = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net, (torch.zeros(1, net.winner.rows.shape[2], dtype=torch.float64),), out, dynamo=False, opset_version=17,
+                          input_names=["x"], output_names=["u", "outside"], dynamic_axes=names)
+    return out.getvalue()
