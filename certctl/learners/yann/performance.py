@@ -76,8 +76,8 @@ def cost_bound(bundle: Path, requirement: Path, start: Start, actor: LatticeActo
        M = \Bigl(\sum_i |c_i|\Bigr) \sum_i |c_i| w_i w_i^T,
 
     by the triangle inequality and Cauchy's; the clip contains u* and only shortens.  If :math:`\beta P` exceeds Q + R (...) for each j, which is
-    decided exactly, :math:`\ell \le \beta V`, and with :math:`\bar V = (\beta / r) V`: :math:`\bar V^+ - \bar V \le -\beta V \le -\ell`.  The sum is at
-    most :math:`\bar V(x_0)`.  The last steps are exact rational arithmetic here and not the kernel's.
+    decided exactly, :math:`\ell \le \beta V`, and with :math:`\bar V = (\beta / r) V`: :math:`\bar V^+ - \bar V \le -\beta V \le -\ell`.  The sum
+    is at most :math:`\bar V(x_0)`.  The last steps are exact rational arithmetic here and not the kernel's.
     """
     if check(bundle, requirement).outcome != "ACCEPTED":
         raise NoBound(f"the kernel does not accept {bundle.name}; certctl check says why")
