@@ -31,7 +31,7 @@ from verifiers.sdp.bound import prove_bound, refute_bound
 from verifiers.sdp.hints import Hints, read_hints
 from verifiers.sdp.lipschitz import METHODS
 from verifiers.sdp.sector import sector_starts
-from verifiers.sdp.whole import prove_whole
+from verifiers.sdp.whole import fit_function, is_whole, prove_whole
 from verifiers.smt import counterexample as cex
 from verifiers.smt.branch_and_bound import Progress, process_pool
 from verifiers.smt.resume import Saved
@@ -302,14 +302,16 @@ def _prove(work: Work, hints: Hints) -> None:
     kind = work.setting.requirement.property
     if hints.method == "sector" and kind not in ATTRACTION:
         raise Undecided(Code.UNSUPPORTED, "prover.method", f"sectors help to prove {' and '.join(ATTRACTION)} only, not {kind}")
-    if hints.method == "sos":
-        if kind != ATTRACTION[0]:
-            raise Undecided(Code.UNSUPPORTED, "prover.method", f"sums of squares prove {ATTRACTION[0]} only, not {kind}")
+    if hints.method == "sos" and kind not in ATTRACTION:
+        raise Undecided(Code.UNSUPPORTED, "prover.method", f"sums of squares prove {' and '.join(ATTRACTION)} only, not {kind}")
+    if hints.method == "sos" and is_whole(work):
         _named_level(work)
         prove_whole(work, hints.degree)
     elif kind in ATTRACTION:
         find_equilibrium(work)
         _named_level(work)
+        if hints.method == "sos" and hints.degree is not None and hints.degree > 2:
+            fit_function(work, hints.degree)
         attraction.prove_attraction(work, sector_starts(work) if hints.method == "sector" else ())
     else:
         _named_level(work)

@@ -11,6 +11,7 @@ so that {V <= 1} fills the shrunk region.  Constraints are added where they are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -21,7 +22,7 @@ from verifiers.kernel.graph import Floats
 from verifiers.kernel.polynomial import Monomial, Polynomial
 from verifiers.region.sampling import FloatLoop
 from verifiers.sdp.rounding import significant
-from verifiers.sdp.sos import Problem, monomials, values
+from verifiers.sdp.sos import monomials, scaled, values
 
 SAMPLES, STEPS, DT = 12_000, 500, 0.04
 FIRST, MORE, ROUNDS = 250, 60, 14
@@ -29,44 +30,62 @@ NEAR = 0.2
 LARGEST = 50.0
 
 
-def fit(problem: Problem, loop: FloatLoop, degree: int, *, shrink: float = 0.992, rate: float = 0.003, seed: int = 0) -> Polynomial | None:
+def fit(loop: FloatLoop, centre: Floats, domain: tuple[Floats, Floats], degree: int, *, shrink: float = 0.992, rate: float = 0.003, seed: int = 0
+        ) -> Polynomial | None:
     """Fit V(x* + y) of this degree, without constant and linear terms.
 
     Parameters
     ----------
-    problem : Problem
-        Loop and domain; its V is not used.
     loop : FloatLoop
-        The same loop in floats, for the simulation.
+        The loop in floats, of continuous time (V' falls) or discrete time (V(x+) - V(x) does).
+    centre : (n,) array
+        x*.
+    domain : (lo, hi)
+        Corners, each (n,).
     degree : int
         Of V, even.
     shrink, rate : float
-        k and epsilon of the module's docstring (epsilon in the unit of V' per square of the state, after scaling by the domain's half-widths).
+        k and epsilon of the module's docstring; epsilon is a share of the linearised loop's rate (per square of the state, after scaling by the
+        domain's half-widths).
 
     Returns
     -------
     Polynomial or None
         In y, coefficients rounded to rationals; None where no sample converges or the programme fails.
     """
-    lo, hi = (np.array([float(v) for v in end]) for end in problem.domain)
-    centre = np.array([float(p.terms.get((0,) * len(lo), Fraction(0))) for p in problem.x])
+    lo, hi = domain
+    half = (hi - lo) / 2
     start = np.random.default_rng(seed).uniform(lo, hi, (SAMPLES, len(lo)))
     with np.errstate(all="ignore"):
         end = loop.trajectory(start, STEPS, DT)[-1]
-        inside = np.asarray((np.abs(end - centre) < NEAR * (hi - lo) / 2).all(axis=1))
+        inside = np.asarray((np.abs(end - centre) < NEAR * half).all(axis=1))
     y = shrink * (start - centre)
-    if not inside.any() or inside.all():
+    eigenvalues = np.linalg.eigvals(loop.jacobian(centre))
+    slack = -2 * float(eigenvalues.real.max()) if loop.time == "continuous" else 1 - float(np.abs(eigenvalues).max()) ** 2
+    if not inside.any() or inside.all() or not slack > 0:
         return None
-    return _programme(problem, y[inside], y[~inside], monomials(len(lo), 2, degree), ((hi - lo) / 2, rate, seed))
+    basis = monomials(len(lo), 2, degree)
+    found = _programme(_falls(loop, centre, y[inside], basis, half), (y[inside] / half, y[~inside] / half), basis, rate * slack, seed)
+    return None if found is None else scaled(found, [1 / Fraction(float(h)) for h in half])
 
 
-def _programme(problem: Problem, near: Floats, far: Floats, basis: tuple[Monomial, ...], options: tuple[Floats, float, int]) -> Polynomial | None:
-    half, rate, seed = options
-    rng = np.random.default_rng(seed)
+def _falls(loop: FloatLoop, centre: Floats, near: Floats, basis: Sequence[Monomial], half: Floats) -> Floats:
+    """The fall of each monomial of y / half (B, m) along the loop, per square of y / half, at these points and at some nearer to x*."""
     close = np.concatenate([near, *(factor * near[:500] for factor in (0.3, 0.1, 0.03))])
-    f = np.stack([values(p, close) for p in problem.f], axis=1)
-    slopes = np.stack([sum(values(Polynomial({m: Fraction(1)}).derivative(i), close) * f[:, i] for i in range(len(half))) for m in basis], axis=1)
-    falls = slopes / ((close / half) ** 2).sum(axis=1, keepdims=True)
+    f, z = loop.field(centre + close), close / half
+    single = [Polynomial({m: Fraction(1)}) for m in basis]
+    if loop.time == "discrete":
+        after = (f - centre) / half
+        slopes = np.stack([values(p, after) - values(p, z) for p in single], axis=1)
+    else:
+        slopes = np.stack([sum(values(p.derivative(i), z) * f[:, i] / half[i] for i in range(len(half))) for p in single], axis=1)
+    return np.asarray(slopes / (z**2).sum(axis=1, keepdims=True))
+
+
+def _programme(falls: Floats, points: tuple[Floats, Floats], basis: tuple[Monomial, ...], rate: float, seed: int) -> Polynomial | None:
+    """The linear programme of the module's docstring; ``points`` are those inside and those outside."""
+    near, far = points
+    rng = np.random.default_rng(seed)
     low, high = (np.stack([values(Polynomial({m: Fraction(1)}), at) for m in basis], axis=1) for at in (near, far))
     kept = [set(rng.choice(len(a), min(FIRST, len(a)), replace=False).tolist()) for a in (falls, high, low)]
     coefficients = None

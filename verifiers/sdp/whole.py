@@ -31,6 +31,7 @@ FACTORS = (1 - 1e-9, 1 - 1e-7, 1 - 1e-6, 1 - 1e-5, 0.9999, 0.999, 0.995, 0.99, 0
 COARSE = 5  # a fitted polynomial is not proved closer to the estimate than the sixth factor
 DIGITS, BETWEEN = 10, 3
 DEPTH = 22
+FAR = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,12 +132,43 @@ def _named(work: Work, x: Sequence[Polynomial], f: tuple[Polynomial, ...]) -> Ca
 def _fitted(work: Work, origin: tuple[Fraction, ...], x: Sequence[Polynomial], f: tuple[Polynomial, ...], degree: int) -> Candidate:
     """A polynomial of higher degree, fitted to samples."""
     problem = Problem(Polynomial({}), f, tuple(x), (work.setting.lo, work.setting.hi), False)
-    v = fit(problem, work.loop, degree, seed=work.seed)
+    v, source, entry = _fit(work, origin, degree)
+    return Candidate("P", source, entry, replace(problem, v=v), degree + 1)
+
+
+def _fit(work: Work, origin: tuple[Fraction, ...], degree: int) -> tuple[Polynomial, Source, dict[str, Any]]:
+    """A polynomial in y, fitted to samples; the same as a function of the setting, and as an entry of a certificate."""
+    v = fit(work.loop, np.array([float(q) for q in origin]), work.box, degree, seed=work.seed)
     if v is None:
         raise Undecided(Code.NO_PROOF_FOUND, "whole", f"no polynomial of degree {degree} could be fitted to simulated states of the domain")
     terms = claim_terms(v, origin)
-    source = Source(None, (), polynomial_graph(terms, len(origin), "functions.P"))
-    return Candidate("P", source, {"kind": "polynomial", "terms": terms}, replace(problem, v=v), degree + 1)
+    return v, Source(None, (), polynomial_graph(terms, len(origin), "functions.P")), {"kind": "polynomial", "terms": terms}
+
+
+def is_whole(work: Work) -> bool:
+    """True where sums of squares apply: a polynomial loop in continuous time, and no rate."""
+    goal = work.setting.requirement.equilibrium or work.setting.spec.equilibrium_x
+    try:
+        polynomials(work.setting.loop.field, shifted(goal))
+    except Refusal as no:
+        if no.code is Code.UNSUPPORTED:
+            return False
+        raise
+    return work.loop.time == "continuous" and not work.setting.rate
+
+
+def fit_function(work: Work, degree: int) -> None:
+    """Give a loop that is no polynomial (sines, saturation, discrete time) a fitted polynomial as the function V that boxes have to prove.
+
+    Raises
+    ------
+    Undecided
+        When nothing could be fitted.
+    """
+    if work.where is None or "V" in work.setting.functions:
+        return
+    origin = tuple(Fraction(float(c)).limit_denominator(10**6) if abs(c) > FAR else Fraction(0) for c in work.where.centre)
+    _, work.setting.functions["V"], work.functions["V"] = _fit(work, origin, degree)
 
 
 def _quadratic(work: Work, origin: tuple[Fraction, ...], x: Sequence[Polynomial], f: tuple[Polynomial, ...]) -> Candidate:

@@ -113,13 +113,11 @@ def test_a_fit_parts_what_converges_from_what_does_not(proved):
     from verifiers.prove import read_question
     from verifiers.region.sampling import FloatLoop
     from verifiers.sdp.fit import fit
-    from verifiers.sdp.sos import Problem, decrease, values
+    from verifiers.sdp.sos import decrease, values
 
     setting = read_question(proved).setting()
-    x = shifted([Fraction(0)] * 2)
-    f = tuple(polynomials(setting.loop.field, x))
-    empty = Problem(polynomials(setting.functions["V"].network, x)[0], f, tuple(x), (setting.lo, setting.hi), False)
-    v = fit(empty, FloatLoop(setting.loop.field, "continuous"), 4, rate=0.02, shrink=0.9)
+    f = tuple(polynomials(setting.loop.field, shifted([Fraction(0)] * 2)))
+    v = fit(FloatLoop(setting.loop.field, "continuous"), np.zeros(2), (np.full(2, -3.0), np.full(2, 3.0)), 4, rate=0.02, shrink=0.9)
     assert v is not None
     points = np.random.default_rng(5).uniform(-1, 1, (2000, 2))
     inside = points[values(v, points) <= 0.9]
