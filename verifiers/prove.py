@@ -18,6 +18,7 @@ from verifiers.bundle_writer import write_bundle
 from verifiers.kernel.bundle import forbid_pickle, read_file
 from verifiers.kernel.check import Receipt, check
 from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.graph import Floats
 from verifiers.kernel.lipschitz import claim_of
 from verifiers.kernel.local import Enclosure
 from verifiers.kernel.requirement import BoundRequirement, Requirement, read_bound, read_law_requirement, read_requirement, requirement_name
@@ -30,6 +31,7 @@ from verifiers.region.sampling import FloatLoop, float_function
 from verifiers.sdp.bound import prove_bound, refute_bound
 from verifiers.sdp.hints import Hints, read_hints
 from verifiers.sdp.lipschitz import METHODS
+from verifiers.sdp.lyapunov import corner_loops, lyapunov_starts
 from verifiers.sdp.sector import sector_starts
 from verifiers.sdp.whole import fit_function, is_whole, prove_whole
 from verifiers.smt import counterexample as cex
@@ -78,6 +80,10 @@ class Question:
         if self.lyapunov is not None:
             setting.functions["V"] = Source(None, (), read_function(self.lyapunov, len(setting.lo), self.requirement.lyapunov or "lyapunov"))
         return setting
+
+    def loop(self, setting: Setting) -> FloatLoop:
+        """The loop in floats, in the middle and at corners of the unknown constants."""
+        return FloatLoop(setting.loop.field, self.requirement.time, corner_loops(self.requirement, self.plant, self.controller))
 
 
 def read_question(path: Path) -> Question:
@@ -174,7 +180,7 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
         question = read_question(path)
         kind = question.requirement.property
         setting = question.setting()
-        loop = FloatLoop(setting.loop.field, setting.requirement.time)
+        loop = question.loop(setting)
         with process_pool(workers if executor is None else 1) as pool:
             work = Work(setting, loop, began + budget, executor or pool, progress, seed)
             work.saved = Saved(out.with_name(out.name + ".search"), hashlib.sha256(
@@ -255,7 +261,7 @@ def falsify(requirement: Path, *, budget: float = 60.0, seed: int = 0) -> Verdic
         question = read_question(path)
         kind = question.requirement.property
         setting = question.setting()
-        work = Work(setting, FloatLoop(setting.loop.field, setting.requirement.time), began + budget, seed=seed)
+        work = Work(setting, question.loop(setting), began + budget, seed=seed)
         _falsify(work)
     except Refuted as no:
         return Verdict("REFUTED", no.code.name, no.at, no.message, name, kind, search_s=round(time.monotonic() - began, 3),
@@ -312,11 +318,18 @@ def _prove(work: Work, hints: Hints) -> None:
         _named_level(work)
         if hints.method == "sos" and hints.degree is not None and hints.degree > 2:
             fit_function(work, hints.degree)
-        attraction.prove_attraction(work, sector_starts(work) if hints.method == "sector" else ())
+        attraction.prove_attraction(work, _starts(work, hints.method))
     else:
         _named_level(work)
         invariance.prove(work)
     prove_nonvacuity(work)
+
+
+def _starts(work: Work, method: str | None) -> tuple[Floats, ...]:
+    """Quadratics to begin with: by sectors where these are asked for, common ones where constants are unknown or ``quadratic`` is asked for."""
+    if method == "sector":
+        return sector_starts(work)
+    return lyapunov_starts(work) if method == "quadratic" or work.loop.vertices else ()
 
 
 def _falsify(work: Work) -> None:

@@ -296,10 +296,10 @@ def _short(q: Fraction, digits: int = 6) -> Fraction:
     return Fraction(math.floor(q * scale)) / scale
 
 
-def _reserve(jacobian: Floats, time: str) -> Fraction:
+def _reserve(loop: FloatLoop, x: Floats) -> Fraction:
     """A small share of the rate at which the linearised loop decays: a quadratic that decays no faster than nothing has no proof by boxes."""
-    eigenvalues = np.linalg.eigvals(jacobian)
-    slack = -2 * float(eigenvalues.real.max()) if time == "continuous" else 1 - float(np.abs(eigenvalues).max()) ** 2
+    eigenvalues = np.concatenate([np.linalg.eigvals(each.jacobian(x)) for each in loop.all])
+    slack = -2 * float(eigenvalues.real.max()) if loop.time == "continuous" else 1 - float(np.abs(eigenvalues).max()) ** 2
     return Fraction(RESERVE * max(slack, 0.0))
 
 
@@ -308,7 +308,7 @@ def best_quadratic(work: Work, origin: tuple[Fraction, ...], linear: bool = Fals
     centre = np.array([float(v) for v in origin])
     lo, hi = work.box
     n, jacobian = len(origin), work.loop.jacobian(centre)
-    rate = work.setting.rate or _reserve(jacobian, work.loop.time)
+    rate = work.setting.rate or _reserve(work.loop, centre)
     width = np.minimum(hi - centre, centre - lo)
     weights = [np.diag(1 / width**2), np.eye(n), np.diag(1 / width)]
     found = [p for p in (quad.from_linearisation(jacobian, work.loop.time, w, float(rate)) for w in weights) if p is not None]
@@ -316,10 +316,16 @@ def best_quadratic(work: Work, origin: tuple[Fraction, ...], linear: bool = Fals
     if not found:
         raise Undecided(Code.NO_PROOF_FOUND, "local", "the linearised loop is not proved stable: no quadratic Lyapunov function exists for it")
 
+    spread = quad.interval_jacobian(work.setting.loop.field, work.where) if work.loop.vertices and work.where is not None else None
+
     def volume(p: Floats, count: int = 6000) -> float:
+        if spread is not None and not quad.robust(p, *spread, work.loop.time, float(work.setting.rate)) > 0:
+            return -math.inf
         level = quad.sampled_level(work.loop, p, centre, lo, hi, rate, work.seed, count)
         return n / 2 * math.log(max(level, 1e-300)) - 0.5 * float(np.linalg.slogdet(p)[1])
 
+    if spread is not None and all(volume(p) == -math.inf for p in found):
+        found += [quad.more_robust(p, *spread, work.loop.time, float(work.setting.rate)) for p in found]
     best = max(found, key=volume)
     score = volume(best)
     rng = np.random.default_rng(work.seed)

@@ -18,7 +18,7 @@ from scipy import linalg, optimize
 from verifiers.kernel.codes import Refusal
 from verifiers.kernel.definite import rationals
 from verifiers.kernel.graph import Floats, Graph
-from verifiers.kernel.local import Enclosure, check_local
+from verifiers.kernel.local import Enclosure, check_local, jacobian
 from verifiers.region.equilibrium import exact_symmetric
 from verifiers.region.sampling import FloatLoop, float_quadratic
 
@@ -82,8 +82,9 @@ def fit(loop: FloatLoop, samples: Floats, origin: Floats, rate: float = 0.0, rou
     """P with the largest sampled margin of decrease on ``origin + samples`` (B, n); None when no P decreases on all of them."""
     n = samples.shape[1]
     extent = np.abs(samples).max(axis=0)
-    z = samples / extent
-    f = (loop.field(origin + samples) - (origin if loop.time == "discrete" else 0.0)) / extent
+    z = np.tile(samples / extent, (len(loop.all), 1))
+    f = np.concatenate([each.field(origin + samples) for each in loop.all])
+    f = (f - (origin if loop.time == "discrete" else 0.0)) / extent
     good = np.isfinite(f).all(axis=1) & (np.abs(z).max(axis=1) > 0)
     z, f = z[good], f[good]
     upper = [(i, j) for i in range(n) for j in range(i, n)]
@@ -114,6 +115,44 @@ def fit(loop: FloatLoop, samples: Floats, origin: Floats, rate: float = 0.0, rou
             return p / np.outer(extent, extent)
         cuts += [vectors[:, k] for k in range(n) if values[k] <= 5e-8]
     return None
+
+
+def interval_jacobian(field: Graph, where: Enclosure) -> tuple[Floats, Floats]:
+    """Middle and radius (n, n) of the enclosure of the Jacobian at the equilibrium, unknown constants included."""
+    n = len(where.centre)
+    _, _, mid, rad = jacobian(field, where.centre, tuple(map(tuple, np.eye(n, dtype=object))), [max(q, Fraction(1, 2**40)) for q in where.radius])
+    return mid.astype(np.float64), rad.astype(np.float64)
+
+
+def robust(p: Floats, mid: Floats, rad: Floats, time: str, rate: float = 0.0) -> float:
+    """The least eigenvalue in the kernel's local test of this P and interval matrix, in floats: where it is not positive a tree is in vain."""
+    try:
+        frame = np.linalg.inv(np.linalg.cholesky(p)).T
+    except np.linalg.LinAlgError:
+        return -math.inf
+    q, m = p @ frame, np.eye(len(p))
+    g, spread = q.T @ mid @ frame, np.abs(q.T) @ rad @ np.abs(frame)
+    if time == "continuous":
+        block, width = -(g + g.T) - rate * m, spread + spread.T
+    else:
+        block, width = np.block([[(1 - rate) * m, g.T], [g, m]]), np.block([[0 * m, spread.T], [spread, 0 * m]])
+    d = 1 / np.sqrt(np.maximum(block.diagonal(), 1e-12))
+    return float(np.linalg.eigvalsh(block - np.diag(width @ d / d))[0])
+
+
+def more_robust(p: Floats, mid: Floats, rad: Floats, time: str, rate: float = 0.0) -> Floats:
+    """A P near this one with a larger :func:`robust`, by a direct search on the entries of its Cholesky factor."""
+    lower = np.tril_indices(len(p))
+
+    def matrix(entries: Floats) -> Floats:
+        factor = np.zeros_like(p)
+        factor[lower] = entries
+        return np.asarray(factor @ factor.T)
+
+    start = np.linalg.cholesky(p / np.trace(p))[lower]
+    found = optimize.minimize(lambda v: -robust(matrix(v), mid, rad, time, rate), start, method="Nelder-Mead",
+                              options={"maxfev": 150 * len(start), "xatol": 1e-4, "fatol": 1e-6})
+    return matrix(found.x) if -found.fun > robust(p, mid, rad, time, rate) else p
 
 
 def scaled_samples(points: Floats, scales: int = 12, ratio: float = 0.5) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,10 +17,19 @@ Field = Callable[[Floats], Floats]
 
 @dataclass(frozen=True, eq=False)
 class FloatLoop:
-    """The loop in floats: ``field`` maps (B, n) to (B, n); ``time`` says whether that is x' or the next x."""
+    """The loop in floats: ``field`` maps (B, n) to (B, n); ``time`` says whether that is x' or the next x.
+
+    ``vertices`` are the same loop with its unknown constants at corners of their box; ``graph`` has them in the middle.
+    """
 
     graph: Graph
     time: str
+    vertices: tuple[Graph, ...] = ()
+
+    @property
+    def all(self) -> tuple[FloatLoop, ...]:
+        """The loop in the middle of the unknown constants, and those at their corners."""
+        return FloatLoop(self.graph, self.time), *(FloatLoop(g, self.time) for g in self.vertices)
 
     def field(self, x: Floats) -> Floats:
         """x' or the next x at the points (B, n)."""
@@ -61,18 +70,26 @@ class FloatFunction:
     rate: float = 0.0
 
     def value_and_decrease(self, x: Floats) -> tuple[Floats, Floats]:
-        """V, and ``grad V . f + rate V`` or ``V(f) - (1 - rate) V``, at the points (B, n); a negative decrease is good."""
+        """V, and ``grad V . f + rate V`` or ``V(f) - (1 - rate) V``, at the points (B, n); a negative decrease is good.
+
+        Of a loop with unknown constants it is the worst of the middle and the corners.
+        """
         with np.errstate(all="ignore"):
-            f = self.loop.field(x)
+            fields = [loop.field(x) for loop in self.loop.all]
             if self.loop.time == "discrete":
                 value = self.value(x)
-                return value, self.value(f) - (1 - self.rate) * value
+                return value, _worst([self.value(f) for f in fields]) - (1 - self.rate) * value
             value, slope = self.value_and_slope(x)
-            return value, (slope * f).sum(axis=1) + self.rate * value
+            return value, _worst([(slope * f).sum(axis=1) for f in fields]) + self.rate * value
 
     def decrease(self, x: Floats) -> Floats:
         """The decrease alone."""
         return self.value_and_decrease(x)[1]
+
+
+def _worst(values: Sequence[Floats]) -> Floats:
+    """The largest of values (B,) point by point; NaN where one is."""
+    return np.asarray(np.maximum.reduce(values))
 
 
 def float_function(graph: Graph, loop: FloatLoop, rate: Fraction = Fraction(0)) -> FloatFunction:
