@@ -72,7 +72,8 @@ def clip_forgotten(_: Path) -> list[Replacement]:
 @bug("T02", parameter="DECREASE", moved="EQUILIBRIUM_NOT_PROVED")
 def interval_taken_at_its_middle(_: Path) -> list[Replacement]:
     """A parameter known as an interval is replaced by its midpoint."""
-    return [*demanded(parameters=lambda p: {k: ((a + b) / 2, (a + b) / 2) for k, (a, b) in p.items()}), *never_exact()]
+    middle = demanded(parameters=lambda p: {k: ((a + b) / 2, (a + b) / 2) for k, (a, b) in p.items()})
+    return [*middle, (prove, "corner_loops", lambda *_: ()), *never_exact()]
 
 
 @bug("T02", sampled="LOCAL_DECREASE")
