@@ -45,7 +45,7 @@ class Settings:
     every: int = 10  # episodes between two candidates that are verified
     budget: float = 60.0  # seconds of a verification
     tests: int = 10  # episodes of the test before and after, the same starts
-    checks: int = 20  # other episodes, by whose mean cost the best certified policy is chosen
+    checks: int = 20  # other episodes: a certified policy that is cheaper there beyond doubt (paired, 95 %) becomes the best
     seed: int = 0
     width: int = 8  # tanh units of the actor's trainable part
     critic_width: int = 32  # tanh units of each critic's trainable part
@@ -65,14 +65,19 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Certified:
-    """A policy with the kernel's word: weights, graph, bundle, region, and its mean cost on the starts by which the best is chosen."""
+    """A policy with the kernel's word: weights, graph, bundle, region, and its costs from the starts by which the best is chosen."""
 
     weights: dict[str, Tensor]
     graph: Graph
     bundle: Path
     region: Region
     volume: float
-    cost: float
+    costs: Floats
+
+    @property
+    def cost(self) -> float:
+        """Mean cost."""
+        return float(self.costs.mean()) if len(self.costs) else math.nan
 
 
 @dataclass(eq=False)
@@ -167,7 +172,7 @@ class _Run:
         self.tests, self.checks = (self.starts(count, np.random.default_rng([settings.seed, use]))
                                    for use, count in ((1, settings.tests), (2, settings.checks)))
         self.before = self.task.episodes(self.actor.evaluate, self.tests)
-        self.certified = self.best = replace(self.certified, cost=self.mean_cost())
+        self.certified = self.best = replace(self.certified, costs=self.check_costs())
         size = max(1e-9, self.certified.cost / settings.steps)
         self.critics = [Critic(model, settings.consistent, (scale, self.reach), size, settings.penalty, settings.critic_width, settings.seed + 1 + k)
                         for k in range(2)]
@@ -199,9 +204,9 @@ class _Run:
         if verdict.outcome != "PROVED" or verdict.bundle is None or verdict.receipt is None:
             return None, verdict
         volume = (verdict.receipt.region or {}).get("volume_lower_bound")
-        cost = self.mean_cost() if len(self.checks) else math.nan
+        costs = self.check_costs() if len(self.checks) else np.zeros(0)
         weights = {key: value.detach().clone() for key, value in self.actor.state_dict().items()}
-        return Certified(weights, read_onnx(data).graph, verdict.bundle, certified_region(verdict.bundle), float(volume or 0.0), cost), verdict
+        return Certified(weights, read_onnx(data).graph, verdict.bundle, certified_region(verdict.bundle), float(volume or 0.0), costs), verdict
 
     def improve(self) -> None:
         """Take the actor as the current policy if it is proved, else a smaller step towards it, else the last one."""
@@ -211,10 +216,11 @@ class _Run:
             self.actor.load_state_dict({key: old + share * (wanted[key] - old) for key, old in self.certified.weights.items()})
             found, verdict = self.certify(f"episode-{self.episode}-{k}")
             self.history.append({"episode": self.episode, "candidate": verdict.outcome, "code": verdict.code, "share": share,
-                                 "volume": found.volume if found else None, "cost": self.mean_cost(), "search_s": verdict.search_s})
+                                 "volume": found.volume if found else None, "cost": float(self.check_costs().mean()), "search_s": verdict.search_s})
             if found is not None:
                 self.certified = found
-                if found.cost < self.best.cost:
+                change, spread = paired(found.costs - self.best.costs)
+                if change + spread < 0:  # beyond doubt, since some of many candidates seem better by chance
                     self.best = found
                 return
             self.refused += 1
@@ -302,9 +308,9 @@ class _Run:
 
     loss = math.nan
 
-    def mean_cost(self) -> float:
-        """Mean cost of the actor on the starts by which it is chosen."""
-        return float(self.task.episodes(self.actor.evaluate, self.checks).costs.mean())
+    def check_costs(self) -> Floats:
+        """Costs of the actor from the starts by which the best is chosen."""
+        return self.task.episodes(self.actor.evaluate, self.checks).costs
 
     def tell(self, phase: str) -> None:
         spent = time.monotonic() - self.began
@@ -320,7 +326,7 @@ class _Run:
 
     def checkpoint(self) -> None:
         """Everything that the rest of the run depends on; written aside and renamed."""
-        kept = {name: {"bundle": str(policy.bundle.relative_to(self.out)), "weights": policy.weights, "cost": policy.cost}
+        kept = {name: {"bundle": str(policy.bundle.relative_to(self.out)), "weights": policy.weights, "costs": policy.costs.tolist()}
                 for name, policy in (("certified", self.certified), ("best", self.best))}
         counts = {name: getattr(self, name) for name in COUNTS}
         torch.save({"key": self.key, "modules": [m.state_dict() for m in (self.actor, *self.critics, *self.targets)], **kept, "counts": counts,
@@ -352,7 +358,7 @@ class _Run:
         self.rng.bit_generator.state = json.loads(saved["rng"])
         self.history = json.loads(saved["history"])
 
-    def reopen(self, bundle: str, weights: dict[str, Tensor], cost: float) -> Certified | None:
+    def reopen(self, bundle: str, weights: dict[str, Tensor], costs: list[float]) -> Certified | None:
         """A certified policy of a checkpoint; None unless the kernel accepts its bundle against this run's requirement."""
         folder = self.out / bundle
         (folder.parent / "requirement.toml").write_bytes(self.requirement)
@@ -360,7 +366,8 @@ class _Run:
         if receipt.outcome != "ACCEPTED":
             return None
         graph = read_onnx((folder / "controller.onnx").read_bytes()).graph
-        return Certified(weights, graph, folder, certified_region(folder), float((receipt.region or {}).get("volume_lower_bound") or 0.0), cost)
+        return Certified(weights, graph, folder, certified_region(folder), float((receipt.region or {}).get("volume_lower_bound") or 0.0),
+                         np.array(costs))
 
     def finish(self) -> Learned:
         """Put the best certified policy in place, with its bundle."""
