@@ -52,7 +52,7 @@ $(VENV)/.rl: $(VENV)/.dev
 test-rl: $(VENV)/.rl
 	$(BIN)/python -m pytest -q tests/certctl/test_bridges_in.py tests/certctl/test_models.py tests/verifiers/load/test_torch.py \
 		tests/certctl/test_learn_lipschitz.py tests/certctl/test_attack.py tests/certctl/test_learn_yann.py
-	$(BIN)/python -m pytest -q tests/examples/test_examples.py tests/docs -k 'stable_baselines3 or imitate or yann'
+	$(BIN)/python -m pytest -q tests/examples/test_examples.py tests/docs -k 'stable_baselines3 or imitate or yann or learn_from_mpc'
 	$(BIN)/python -m pytest -q -m slow -k 'imitation or yann' tests/examples/test_paper_figs.py tests/benchmarks/test_benchmarks.py
 
 $(VENV)/.docs: $(VENV)/.dev
