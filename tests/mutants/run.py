@@ -37,7 +37,8 @@ KERNEL_TESTS = "tests/verifiers/kernel/"
 TESTS = {"jets": ("test_enclosures.py", "test_unknown_constants.py"), "smooth": ("test_enclosures.py", "test_elementary.py"),
          "stage": ("test_rules.py", "test_enclosures.py"), "strict": ("test_bundle.py", "test_plant.py"), "tree": ("test_rules.py",),
          "properties": ("test_rules.py",), "local": ("test_local.py", "test_rules.py", "test_definite.py"), "setting": ("test_check.py",),
-         "rational": ("test_rules.py",), "query": ("test_refute.py",), "minimum": ("test_taylor.py",)}
+         "rational": ("test_rules.py",), "query": ("test_refute.py",), "minimum": ("test_taylor.py",),
+         "sos": ("test_whole_set.py",)}
 """Unit tests of a module where they are not in the file of its name."""
 
 

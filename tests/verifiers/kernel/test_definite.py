@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from verifiers.kernel import definite, local
 from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.definite import interval_positive_definite, inverse, is_positive_definite, is_positive_semidefinite
+from verifiers.kernel.definite import adjugate, interval_positive_definite, inverse, is_positive_definite, is_positive_semidefinite, rationals
 
 F = Fraction
 HAIR = F(1, 10**30)
@@ -259,3 +259,10 @@ def test_dominance_is_strict_in_every_row_of_a_symmetric_matrix(rows: list[list[
     assert definite.is_dominant_after_scaling(matrix) is good
     monkeypatch.setattr(np.linalg, "inv", lambda a: np.array([[np.inf, 0.0], [0.0, 1.0]]))
     assert definite.is_dominant_after_scaling(matrix) is False
+
+
+@pytest.mark.parametrize("matrix", [[["1", "2"], ["3", "4"]], [["2", "1"], ["1", "2"]], [["-3"]], [["1/7"]], [["0", "1"], ["1", "0"]]])
+def test_an_adjugate_comes_with_a_positive_scale(matrix) -> None:
+    a = rationals(exact(matrix))
+    x, scale = adjugate(a)
+    assert scale > 0 and (a @ x == scale * np.eye(len(a), dtype=object)).all()

@@ -37,6 +37,27 @@ def test_a_transcendental_function_is_declined(op: str) -> None:
     assert refusal.value.at == op
 
 
+def test_one_long_entry_is_enough_to_decline_a_power() -> None:
+    with pytest.raises(Refusal) as refusal:
+        evaluate_exact(unary("pow", 64, 2), [F(2), F(2) ** 2000])
+    assert refusal.value.code is Code.TOO_LARGE
+
+
+def test_one_unknown_entry_of_a_constant_is_declined() -> None:
+    b = Builder()
+    b.input(1)
+    with pytest.raises(Refusal) as refusal:
+        evaluate_exact(b.build([b.const([F(1), (F(0), F(1))])]), [F(0)])
+    assert refusal.value.code is Code.UNSUPPORTED
+
+
+def test_one_zero_among_the_divisors_is_declined() -> None:
+    b = Builder()
+    with pytest.raises(Refusal) as refusal:
+        evaluate_exact(b.build([b.binary("div", b.const([F(1), F(1)]), b.input(2))]), [F(1), F(0)])
+    assert refusal.value.code is Code.UNSUPPORTED
+
+
 def test_an_unknown_constant_is_declined() -> None:
     b = Builder()
     graph = b.build([b.binary("add", b.input(1), b.const([(F(1), F(2))]))])
