@@ -73,8 +73,8 @@ def least_by_tangent(reading: TaylorReading, p: Floats, q: Floats, e: Floats) ->
     slope = g + np.einsum("rij,rj->ri", h, z) + 2 * d * z
     ends = (np.abs(slope) + slope * z).sum(axis=1)
     at = p[0] + np.einsum("ri,ri->r", g, z) + 0.5 * np.einsum("ri,rij,rj->r", z, h, z) - (d * (1.0 - z * z)).sum(axis=1)
-    # chains of at most 4n + 16 operations on terms that sum to at most 8 (|p|_1 + |q|_1 + |d|_1)
-    slack = 64 * (n + 8) * U * (total(p) + total(q) + d.sum(axis=1))
+    # chains of at most 4n + 16 operations on terms that sum to at most 8 (|p|_1 + |q|_1 + |d|_1), and more
+    slack = 32 * (n + 8) ** 2 * U * (total(p) + total(q) + d.sum(axis=1))
     found = at - ends - (e + total(p[1 + n:]) + slack) * (1 + 8 * U)
     return np.where(known, found, -np.inf)
 
