@@ -184,7 +184,8 @@ def _read_parquet(path: Path) -> dict[str, tuple[str, Floats]]:
     try:
         from pyarrow import ArrowException, parquet  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
-        raise ImportError(f"{path.name}: reading Parquet needs pyarrow; pip install pyarrow, or write the data as CSV", name=error.name) from None
+        says = f'{path.name}: reading Parquet needs pyarrow; pip install "certctl[parquet]", or write the data as CSV'
+        raise ImportError(says, name=error.name) from None
     try:
         read: Any = parquet.read_table(path)
         values = np.stack([np.asarray(read.column(name).to_numpy(), dtype=np.float64) for name in read.column_names])
