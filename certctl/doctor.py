@@ -15,7 +15,8 @@ BASE, OPTIONAL = ("numpy", "scipy", "typer", "rich", "matplotlib"), (
     ("casadi", "model", "plants of your own"), ("control", "model", "linear systems in and out"), ("torch", "learn", "training"),
     ("onnx", "learn", "export of trained networks"), ("pyarrow", "parquet", "data sets in Parquet"), ("onnxruntime", "dev", "running controllers"),
     ("cvxpy", "sdp", "semidefinite programs"), ("clarabel", "sdp", "solver for them"), ("daqp", "mpc", "quadratic programs"),
-    ("z3", "smt", "polynomial and piecewise-linear queries"), ("cvc5", "smt", "the same, and some with exp, sin, cos"), ("cryptography", "sign", "signatures of bundles"),
+    ("z3", "smt", "polynomial and piecewise-linear queries"), ("cvc5", "smt", "the same, and some with exp, sin, cos"),
+    ("cryptography", "sign", "signatures of bundles"),
     ("stable_baselines3", "rl", "policies of Stable-Baselines3"), ("gymnasium", "rl", "environments made from plants"),
     ("flint", "dev", "second checker"))
 EXTRA = {name: extra for name, extra, _ in OPTIONAL}
