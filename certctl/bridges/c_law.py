@@ -46,7 +46,7 @@ def law_source(law: Law, prefix: str) -> str:
     """Tables and functions for the source."""
     d, big = len(law.lb), prefix.upper()
     rows = [[Fraction(v) / max(map(abs, row)) for v in row] for row in law.halfspaces] or [[Fraction(0)] * (d + 1)]  # scaling keeps the sign
-    after = law._after()
+    after = law._after
     low, high = [down(q) for row in rows for q in row], [up(q) for row in rows for q in row]
     maps = [float(q) for entries in law.laws for row in entries for q in row] or [0.0]
     integers = {"TREE": law.tree, "AFTER": after}

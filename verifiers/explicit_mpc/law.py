@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Law:
     def leaf(self, theta: Sequence[Fraction]) -> int:
         """The leaf's entry at a rational point, exact."""
         point, at = (*theta, Fraction(1)), 0
-        after = self._after()
+        after = self._after
         while self.tree[at] >= 0:
             inside = sum(a * x for a, x in zip(self.halfspaces[self.tree[at]], point, strict=True)) >= 0
             at = at + 1 if inside else after[at]
@@ -75,11 +76,10 @@ class Law:
         if theta.ndim != 2 or theta.shape[1] != len(self.lb):
             raise ValueError(f"points have shape {theta.shape}; (N, {len(self.lb)}) is expected")
         lifted = np.column_stack([theta, np.ones(len(theta))])
-        rows = np.array([[v / max(map(abs, row)) for v in row] for row in self.halfspaces]).reshape(-1, lifted.shape[1])
-        gains = [law.astype(np.float64) for law in self.laws]
+        lb, ub, rows, gains = self._floats
         values = np.full((len(theta), self.outputs), np.nan)
-        inside = (theta >= self.lb.astype(np.float64)).all(axis=1) & (theta <= self.ub.astype(np.float64)).all(axis=1)
-        after, waiting = self._after(), [(0, np.nonzero(inside)[0])]
+        inside = (theta >= lb).all(axis=1) & (theta <= ub).all(axis=1)
+        after, waiting = self._after, [(0, np.nonzero(inside)[0])]
         while waiting:
             at, chosen = waiting.pop()
             entry = self.tree[at]
@@ -90,6 +90,13 @@ class Law:
                 values[chosen] = lifted[chosen] @ gains[-2 - entry].T
         return values
 
+    @cached_property
+    def _floats(self) -> tuple[Floats, Floats, Floats, list[Floats]]:
+        """Both corners of the box, the half-spaces scaled to entries of at most one, and the maps, rounded once."""
+        rows = np.array([[v / max(map(abs, row)) for v in row] for row in self.halfspaces]).reshape(-1, len(self.lb) + 1)
+        return self.lb.astype(np.float64), self.ub.astype(np.float64), rows, [law.astype(np.float64) for law in self.laws]
+
+    @cached_property
     def _after(self) -> list[int]:
         """For each question the place of its second subtree."""
         end = [0] * len(self.tree)
