@@ -45,7 +45,7 @@ class Settings:
 
     names: tuple[str, ...] = ("state_0", "state_7", "output_0", "output_3")
     repeat: int = 3
-    own: int = 3
+    own: int = 9
     changed: int = 3
     limit: float = 100.0
     solver: str = "native"

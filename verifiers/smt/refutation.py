@@ -28,8 +28,8 @@ LINEAR = 0.02
 """What a linear term counts for, where one that a bound loses counts 1."""
 SHALLOW = 5.0
 """Mean number of halvings a coordinate below which boxes are not doubled, or once at most where there are many coordinates."""
-MOST_NUMBERS = 3e7
-"""Coefficients of all nodes and rows of one batch."""
+MOST_NUMBERS = 6e7
+"""Coefficients of all nodes of one batch, a row each."""
 
 
 @dataclass(eq=False)
@@ -99,17 +99,15 @@ def _decide(refuter: Refuter, task: Task, lo: Floats, hi: Floats) -> tuple[Float
         scores, open_ = np.zeros(lo.shape), ~empty
         halvings = np.log2(np.maximum(task.widths / np.maximum(hi - lo, 1e-300), 1.0)).mean(axis=1)
         # phases cost rows: they pay where kinks meet and halving does not help, and where there are too many coordinates to halve
-        many = lo.shape[1] > MAX_ORDER_2
-        for doublings, chosen in ((0, open_), (min(1, task.doublings), many & (halvings < SHALLOW)), (task.doublings, ~(halvings < SHALLOW))):
-            at = np.flatnonzero(open_ & chosen)
-            if at.size and (doublings or chosen is open_):
+        deep, many = ~(halvings < SHALLOW), lo.shape[1] > MAX_ORDER_2
+        passes = [(0, open_.copy()), (1, ~deep & many), (task.doublings, deep)] if task.doublings else [(0, open_.copy())]
+        for doublings, chosen in passes:
+            left, most = np.flatnonzero(open_ & chosen), max(1, task.batch >> doublings)
+            for at in (left[k:k + most] for k in range(0, left.size, most)):
                 found = refuter.judge(lo[at], hi[at], doublings)
                 level[at[found.refuted]] = LEAF + doublings
                 scores[at] = _scores(found)
-                open_ = open_.copy()
                 open_[at[found.refuted]] = False
-            if not task.doublings:
-                break
         at = np.flatnonzero(open_)
         scores = scores[at]
         if at.size:
@@ -238,5 +236,5 @@ def task_for(graph: Graph, formula: Formula, deadline: float, widths: Floats, vi
     variables = n if graph.is_smooth else n + MAX_PAIRED
     terms = 1 + variables + (variables * (variables + 1) // 2 if n <= MAX_ORDER_2 else 0)
     entries = sum(node.size for node in graph.nodes) + 8 * n * sum(1 for _ in atoms(formula))
-    batch = min(BATCH, max(8, int(MOST_NUMBERS / (terms * entries * 2**doublings))))
+    batch = min(BATCH, max(8, int(MOST_NUMBERS / (terms * entries))))
     return Task(graph, formula, doublings, batch, deadline, widths, violation)
