@@ -11,6 +11,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import sdp_bugs
 from bugs import BUGS
 from corpus import CLAIMS
 from injection import Bug, blind, injected
@@ -59,12 +60,29 @@ def count(pairs: Iterable[tuple[Bug, str]], folder: Path) -> tuple[int, int]:
     return sum(r is not None for r in receipts), sum(r is not None and r.outcome == "ACCEPTED" for r in receipts)
 
 
+def attempt_sdp(name: str, claim: str, folder: Path) -> Run:
+    """Let a bug of the SDP layer loose on a claim, with a solver that calls anything optimal; then check honestly."""
+    path = sdp_bugs.CLAIMS[claim].write(folder)
+    with injected([*blind(), *sdp_bugs.SOLVER, *sdp_bugs.BUGS[name].replace()]):
+        verdict = verify(path, workers=1, budget=20.0)
+    return Run(verdict, path, verdict.bundle, None if verdict.bundle is None else check(verdict.bundle, path))
+
+
+def count_sdp(pairs: Iterable[tuple[str, str]], folder: Path) -> tuple[int, int]:
+    """The same numbers as :func:`count` for bugs of the SDP layer."""
+    receipts = [attempt_sdp(name, claim, folder / f"{name}-{claim}").receipt for name, claim in pairs]
+    return sum(r is not None for r in receipts), sum(r is not None and r.outcome == "ACCEPTED" for r in receipts)
+
+
 def main() -> int:
-    """Print the count; the exit code is 0 only when there were no escapes."""
+    """Print the counts; the exit code is 0 only when there were no escapes."""
     with tempfile.TemporaryDirectory() as folder:
         reached, escapes = count([(bug, claim) for bug in BUGS.values() for claim in bug.believed], Path(folder))
-    print(f"{len(BUGS)} injected bugs, {reached} runs reached the kernel, {escapes} escapes")
-    return 0 if reached and not escapes else 1
+        print(f"{len(BUGS)} injected bugs, {reached} runs reached the kernel, {escapes} escapes")
+        pairs = [(name, claim) for name, bug in sdp_bugs.BUGS.items() for claim in bug.believed]
+        more, slipped = count_sdp(pairs, Path(folder) / "sdp")
+    print(f"{len(sdp_bugs.BUGS)} bugs injected into the SDP layer, {more} runs reached the kernel, {slipped} escapes")
+    return 0 if reached and more and not escapes and not slipped else 1
 
 
 if __name__ == "__main__":

@@ -15,18 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from corpus import node, onnx_model, plant, square
-from injection import Replacement
+from corpus import GAIN, PUSHED, SIGNED, linear, node, onnx_model, plant, square
+from injection import Replacement, demanded, never_exact
 
 from verifiers import prove
 from verifiers.kernel.graph import Builder
 from verifiers.kernel.lipschitz import Differences, differences
 from verifiers.kernel.polynomial import Polynomial
 from verifiers.kernel.requirement import Box
-from verifiers.kernel.tree import LEAF, NOTHING
-from verifiers.sdp import bound, lipschitz, sos, whole
+from verifiers.kernel.setting import make_stage
+from verifiers.kernel.tree import DECREASE, LEAF, NOTHING
+from verifiers.load.floats import evaluate
+from verifiers.region import attraction
+from verifiers.region import quadratic as quad
+from verifiers.sdp import bound, lipschitz, lyapunov, sector, sos, whole
 from verifiers.sdp.programme import Programme, Solution
 from verifiers.sdp.rounding import significant, symmetric
+from verifiers.smt import branch_and_bound
 
 CUBIC = plant([["x", 0], ["pow", 0, 3], ["sub", 1, 0]], [2])  # x' = x^3 - x: 1 rests
 GROWING = plant([["x", 0]], [0])
@@ -64,6 +69,18 @@ def region(data: dict[str, Any], level: str, half: str, matrix: list[list[float]
     return {"p.plant.json": lambda: json.dumps(data).encode(), "lyapunov.onnx": square(matrix)}, text
 
 
+def attracted(data: dict[str, Any], half: str, reach: str, method: str, parameters: str = "", after: str = "",
+              controller: Callable[[], bytes] | None = None) -> tuple[dict[str, Callable[[], bytes]], str]:
+    """Files and text of a claim about one state whose function is searched: the region contains [-reach, reach]."""
+    files: dict[str, Callable[[], bytes]] = {"p.plant.json": lambda: json.dumps(data).encode()}
+    named = ""
+    if controller is not None:
+        files["controller.onnx"], named = controller, 'controller = "controller.onnx"\n'
+    return files, ('property = "asymptotic_stability_roa"\nplant = { path = "p.plant.json", sha256 = "<p.plant.json>" }\n' + named
+                   + f'time = "continuous"\n{parameters}[domain]\nlo = ["-{half}"]\nhi = ["{half}"]\n[region]\n'
+                   f'contains = {{ lo = ["-{reach}"], hi = ["{reach}"] }}\n[prover]\nmethod = "{method}"\n{after}')
+
+
 def layers(act: str) -> Callable[[], bytes]:
     """A network of two inputs and three neurons whose Lipschitz constant is near 2 (for a slope of 1)."""
     return lambda: onnx_model(2, [node("MatMul", "x A", "h"), node(act, "h", "s"), node("MatMul", "s B", "y")],
@@ -84,6 +101,13 @@ CLAIMS: dict[str, SdpClaim] = {
     "growing": SdpClaim(*region(GROWING, "1/2", "1", [[1.0]]), "every state but the origin leaves"),
     "turning": SdpClaim(*region(TURNING, "1/2", "1", [[1.0, 0.0], [0.0, 1.0]]), "the loop turns for ever"),
     "sine": SdpClaim(*region(SINE, "81/10", "3", [[0.9]]), "V is at most 7.3 in the domain, which the level set leaves; the plant is no polynomial"),
+    "pushed": SdpClaim(*attracted(PUSHED, "2", "6/5", "sector", controller=linear([-3.0])), "x = 1.2 is beyond the limit of the input",
+                       ("6/5", "1/2")),
+    "spread": SdpClaim(*attracted(GAIN, "1", "9/10", "quadratic", '[parameters]\np = ["1", "3"]\n'), "with p = 3 the state 0.9 > 2/3 grows",
+                       ("9/10", "2/5")),
+    "ring": SdpClaim(*attracted(SIGNED, "1", "1/2", "quadratic", '[parameters]\np = ["1/200", "1/100"]\n'), "the origin repels"),
+    "half_turn": SdpClaim(*attracted(SINE, "7/2", "33/10", "sos", after="degree = 4\n"), "pi rests, and beyond it the loop runs on to 2 pi",
+                          ("33/10", "2")),
     "face": SdpClaim(*region(plant([["x", 0], ["neg", 0]], [1]), "2", "1", [[1.0]]), "the level set reaches beyond the domain"),
 }
 
@@ -112,7 +136,7 @@ def guess(programmes: Sequence[Programme], **_: object) -> list[Solution]:
     return found
 
 
-SOLVER: list[Replacement] = [(lipschitz, "solve", guess), (sos, "solve", guess), (bound, "refute_bound", lambda *_: None)]
+SOLVER: list[Replacement] = [*((module, "solve", guess) for module in (lipschitz, lyapunov, sector, sos)), (bound, "refute_bound", lambda *_: None)]
 
 
 def projected(polynomial: Polynomial, basis: Any, near: Any, bits: int = 40) -> Any:
@@ -184,12 +208,53 @@ BUGS: dict[str, SdpBug] = {
                                  lambda: [(bound, "differences", halved), (lipschitz, "_rounded", fit_multipliers(lambda n: [1.0] * n))]),
     "slope_at_the_corner": SdpBug("T11", "The slopes over the domain are those at its corner.", {"tanh_box": "NOT_DEFINITE"},
                                   lambda: [(bound, "differences", small), (lipschitz, "_rounded", fit_multipliers(lambda n: [1.0] * n))]),
+    "ellipsoid_of_the_sectors": SdpBug("T06", "The solver says that the ellipsoid of the sectors is attracted, so no tree is grown.",
+                                       {"pushed": "DECREASE"}, lambda: [*WHOLE_DOMAIN, *ONE_LEAF]),
+    "chords_at_the_equilibrium": SdpBug("T09", "The chords are slopes at the equilibrium, where no input saturates, and the tree is left out.",
+                                        {"pushed": "DECREASE"}, lambda: [(sector, "chords", tangents), *WHOLE_DOMAIN, *ONE_LEAF]),
+    "corners_for_the_interval": SdpBug("T02", "What falls at the corners of the unknown constants is taken to fall in between, and far out.",
+                                       {"spread": "DECREASE"}, lambda: [*WHOLE_DOMAIN, *ONE_LEAF]),
+    "middle_for_the_interval": SdpBug("T02", "A common quadratic is sought for the middle of the unknown constants alone.", {"spread": "DECREASE"},
+                                      lambda: [*demanded(parameters=middles), (prove, "corner_loops", lambda *_: ()), *never_exact()]),
+    "local_proof_not_tested": SdpBug("T06", "The inequality for the common quadratic is called solved, so the local test is left out.",
+                                     {"ring": "LOCAL_DECREASE"}, lambda: [(quad, "local_proof", believed_locally), *WHOLE_DOMAIN, *ONE_LEAF]),
+    "fit_believed": SdpBug("T11", "The fitted polynomial falls on all samples, so a level set is claimed without a tree.",
+                           {"half_turn": "DECREASE"}, lambda: [(attraction, "_largest", largest_value), *ONE_LEAF]),
     "larger_bound_claimed": SdpBug("T04", "A bound that cannot be proved is quietly replaced by twice the bound.", {"relu": "CLAIM_MISMATCH"},
                                    lambda: [(prove, "claim_of", lambda r: claim_of(dataclasses.replace(r, bound=2 * r.bound))),
                                             (lipschitz, "_rounded", lambda found, wanted, values: tuple(significant(np.ones(len(values)))))]),
 }
-sos_decrease, prove_levels, claim_of = sos.decrease, whole.prove_levels, prove.claim_of
+sos_decrease, prove_levels, claim_of, sector_chords = sos.decrease, whole.prove_levels, prove.claim_of, sector.chords
 MINUS = Polynomial({(0,): Fraction(-1)})
+
+
+ONE_LEAF: list[Replacement] = [(attraction, "search", lambda *_, **__: branch_and_bound.Outcome(bytes([LEAF + DECREASE]), True))]
+WHOLE_DOMAIN: list[Replacement] = [(quad, "sampled_level", lambda loop, p, origin, lo, hi, *_: 0.999 * float(p[0, 0] * hi[0] ** 2))]
+
+
+def tangents(found: Any, reach: Any, rows: Any) -> Any:
+    """The chords of an interval that is next to nothing."""
+    low, high, _ = sector_chords(found, 1e-6 * np.asarray(reach), 1e-6 * np.asarray(rows))
+    return low, high, sector_chords(found, reach, rows)[2]
+
+
+def middles(intervals: dict[str, tuple[Fraction, Fraction]]) -> dict[str, tuple[Fraction, Fraction]]:
+    """Every interval replaced by its middle."""
+    return {k: ((a + b) / 2, (a + b) / 2) for k, (a, b) in intervals.items()}
+
+
+def believed_locally(field: Any, time: str, quadratic: Any, where: Any, domain: Any, rate: Any, level: Fraction, linear: bool) -> quad.Local:
+    """A local proof that nobody has tested, at a small level."""
+    small = min(level, Fraction(1, 10**6))
+    return quad.Local("jacobian_lmi", (Fraction(1, 10),) * len(quadratic.origin), small)
+
+
+def largest_value(work: Any, source: Any, low: float, top: float) -> Any:
+    """A level above all values in the box demanded, with a tree of one leaf."""
+    box = work.setting.requirement.contains
+    points = np.linspace(float(box.lo[0]), float(box.hi[0]), 1001)[:, None]
+    level = Fraction(1.01 * float(evaluate(source.network, points).max()))
+    return level, make_stage(work.setting, source, level, None), bytes([LEAF + DECREASE])
 
 
 def tenth(problem: Any, levels: Sequence[Fraction], **options: Any) -> Any:

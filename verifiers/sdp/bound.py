@@ -35,7 +35,7 @@ def prove_bound(requirement: BoundRequirement, controller: bytes, method: str | 
     requirement, controller
         What is demanded, and the controller's ONNX bytes.
     method : str or None
-        One of ``METHODS``; None is ``lipsdp-neuron``, which costs little more and proves the smaller bounds.
+        One of ``METHODS``; None tries ``eclipse-fast``, which needs no solver, then ``lipsdp-neuron``, which proves the smallest bounds.
     budget : float
         Seconds for the search, a quarter of them at most for a counterexample.
     multipliers : sequence of Fraction, optional
@@ -60,6 +60,8 @@ def prove_bound(requirement: BoundRequirement, controller: bytes, method: str | 
     found = differences(network, requirement.domain)
     if multipliers is not None and len(multipliers) == len(found.low) and found.proves(requirement.bound, multipliers):
         return _obligation(multipliers)
+    if method is None and isinstance(quick := find_multipliers(found, layers(network), requirement.bound, METHODS[0]), Multipliers):
+        return _obligation(quick.values)
     refute_bound(requirement, controller, budget / 4, seed)
     left = max(1.0, budget - (time.monotonic() - began))
     answer = find_multipliers(found, layers(network), requirement.bound, method or METHODS[-1], seconds=left)

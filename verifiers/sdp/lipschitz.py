@@ -11,6 +11,7 @@ References
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,10 +22,12 @@ from scipy import sparse
 
 from verifiers.kernel.graph import Floats
 from verifiers.kernel.lipschitz import Differences
+from verifiers.sdp.layerwise import METHODS as LAYERWISE
+from verifiers.sdp.layerwise import layerwise
 from verifiers.sdp.programme import Programme, Solution, Unsolved, solve
 from verifiers.sdp.rounding import significant
 
-METHODS = ("lipsdp-layer", "lipsdp-neuron")
+METHODS = (*LAYERWISE, "lipsdp-layer", "lipsdp-neuron")
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def find_multipliers(found: Differences, layers: Sequence[int], bound: Fraction,
     bound : Fraction
         gamma > 0, the Lipschitz constant to prove with respect to the Euclidean norms of input and output.
     method : str
-        ``lipsdp-layer`` or ``lipsdp-neuron``.
+        One of ``METHODS``.
 
     Returns
     -------
@@ -106,6 +109,8 @@ def find_multipliers(found: Differences, layers: Sequence[int], bound: Fraction,
     First gamma^2 is minimised, and the multipliers are tried at the bound demanded.  Where they do not prove it, the neurons are scaled by them (they
     differ by orders of magnitude), and the least eigenvalue of M(t) is maximised, so that rounding finds room on all sides.
     """
+    if method in LAYERWISE:
+        return _layer_by_layer(found, layers, bound, method, solver, seconds)
     forms, shared = _forms(found), groups(layers, method)
     rough = solve([_programme(forms, shared, None, np.ones(forms.output.shape[0]))], solver=solver, seconds=seconds)[0]
     if isinstance(rough, Unsolved):
@@ -124,6 +129,18 @@ def find_multipliers(found: Differences, layers: Sequence[int], bound: Fraction,
     if proved is None:
         return Unsolved("inaccurate", f"{method}: no multipliers found by {rough.solver} prove the bound after rounding")
     return Multipliers(proved, method, rough.solver, taken)
+
+
+def _layer_by_layer(found: Differences, layers: Sequence[int], bound: Fraction, method: str, solver: str, seconds: float) -> Multipliers | Unsolved:
+    began = time.monotonic()
+    answer = layerwise(found, layers, method, solver=solver, seconds=seconds)
+    if isinstance(answer, Unsolved):
+        return answer
+    least, values = answer
+    if (proved := _rounded(found, bound, float(bound) ** 2 * values)) is None:
+        reason = "infeasible" if least > float(bound) else "inaccurate"
+        return Unsolved(reason, f"{method}: the least bound found is {least:.9g}")
+    return Multipliers(proved, method, solver if method == "eclipse" else "none", time.monotonic() - began)
 
 
 def _rounded(found: Differences, bound: Fraction, values: Floats) -> tuple[Fraction, ...] | None:
