@@ -7,8 +7,8 @@ eliminated from the input on.  With :math:`S_0 = I` and diagonal T_k,
           C_k = W_k^\top T_k\, \mathrm{diag}(a + b),
 
 and where all R_k and S_k are positive definite the last weights give :math:`\gamma^2 = \lambda_{\max}(W S^{-1} W^\top)`.  T_k is chosen so that the
-next weights see as large an S_k as possible: a multiple of the identity by a search on a line (``eclipse-fast``), or every entry by a programme with two
-layers in it (``eclipse``).  Greedy, hence looser than LipSDP-Neuron, and for deep networks far cheaper.
+next weights see as large an S_k as possible: a multiple of the identity by a search on a line (``eclipse-fast``), or every entry by a programme with
+two layers in it (``eclipse``).  Greedy, hence looser than LipSDP-Neuron, and for deep networks far cheaper.
 
 References
 ----------
