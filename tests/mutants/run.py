@@ -34,11 +34,12 @@ LISTED = HERE / "equivalent.txt"
 SECONDS = 90
 """CPU seconds after which a mutant counts as killed: it does not end."""
 KERNEL_TESTS = "tests/verifiers/kernel/"
-TESTS = {"jets": ("test_enclosures.py", "test_unknown_constants.py"), "smooth": ("test_enclosures.py", "test_elementary.py"),
-         "stage": ("test_rules.py", "test_enclosures.py"), "strict": ("test_bundle.py", "test_plant.py"), "tree": ("test_rules.py",),
-         "properties": ("test_rules.py",), "local": ("test_local.py", "test_rules.py", "test_definite.py"), "setting": ("test_check.py",),
-         "rational": ("test_rules.py",), "query": ("test_refute.py",), "minimum": ("test_taylor.py",),
-         "sos": ("test_whole_set.py",), "lipschitz": ("test_differences.py",)}
+TESTS = {"jets": ("test_enclosures.py", "test_unknown_constants.py"), "smooth": ("test_enclosures.py", "test_elementary.py", "test_gradient.py"),
+         "stage": ("test_rules.py", "test_enclosures.py", "test_gradient.py"), "strict": ("test_bundle.py", "test_plant.py"),
+         "tree": ("test_rules.py",),
+         "properties": ("test_rules.py", "test_gradient.py"), "local": ("test_local.py", "test_rules.py", "test_definite.py"),
+         "setting": ("test_check.py",), "rational": ("test_rules.py",), "query": ("test_refute.py",), "minimum": ("test_taylor.py",),
+         "taylor": ("test_taylor.py", "test_gradient.py"), "sos": ("test_whole_set.py",), "lipschitz": ("test_differences.py",)}
 """Unit tests of a module where they are not in the file of its name."""
 
 

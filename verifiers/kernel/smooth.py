@@ -69,14 +69,15 @@ def third_derivative(op: str, first: Ends) -> Ends | None:
 
     Notes
     -----
-    ``a d - 6 d^2`` has its top, ``a^2/24``, at ``d = a/12``, and its least value at an end; the slack is far more than its roundings at ``0 <= d``.
+    ``a d - 6 d^2`` has its top, ``a^2/24``, at ``d = a/12``, and its least value at an end; rounding is monotone, so an interval of float64
+    that holds a/12 holds the float64 nearest to it; the slack is far more than the roundings at ``0 <= d``.
     """
     lo, hi = first
     if op in ("tanh", "sigmoid"):
         a = 4.0 if op == "tanh" else 1.0
         ends = np.stack([a * lo - 6 * lo * lo, a * hi - 6 * hi * hi])
         slack = 16 * U * (a * hi + 6 * hi * hi) + TINY
-        top = np.where((lo <= a / 12 + 8 * U) & (hi >= a / 12 - 8 * U), a * a / 24, ends.max(axis=0))
+        top = np.where((lo <= a / 12) & (hi >= a / 12), a * a / 24, ends.max(axis=0))
         return ends.min(axis=0) - slack, top + slack
     return {"sin": (-hi, -lo), "cos": (-hi, -lo), "exp": first}.get(op)
 

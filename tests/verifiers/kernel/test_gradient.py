@@ -196,6 +196,21 @@ def test_third_derivatives_are_enclosed(op):
 
 
 @pytest.mark.threat("T09")
+@pytest.mark.parametrize(("op", "a"), [("tanh", 4), ("sigmoid", 1)])
+def test_third_derivatives_cover_their_roundings(op, a):
+    """Exactly, over single float64 and over intervals with ends at, about and off the top."""
+    rng = np.random.default_rng(2)
+    ends = np.sort(np.concatenate([rng.uniform(0, 1, (400, 2)), a / 12 * (1 + 2.0**-52 * rng.integers(-4, 5, (400, 2)))]), axis=1)
+    for lo, hi in ((ends[:, 0], ends[:, 0]), (ends[:, 0], ends[:, 1])):
+        low, high = third_derivative(op, (lo, hi))
+        for k in range(lo.size):
+            d, e, top = F(lo[k]), F(hi[k]), F(a, 12)
+            values = [a * v - 6 * v * v for v in (d, e, *([top] if d <= top <= e else []))]
+            assert F(low[k]) <= min(values) and max(values) <= F(high[k])
+            assert F(high[k]) - max(values) < F(2, 10**14) and min(values) - F(low[k]) < F(2, 10**14)
+
+
+@pytest.mark.threat("T09")
 @pytest.mark.parametrize("op", sorted(THIRD))
 @pytest.mark.parametrize("half", [1e-3, 0.05, 0.7, 3.0])
 def test_a_model_misses_no_more_than_its_error_and_little_on_small_boxes(op, half):

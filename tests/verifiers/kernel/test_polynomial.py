@@ -89,6 +89,13 @@ def test_shifted_variables_are_the_origin_and_one_variable_each():
     assert [p.terms for p in shifted([F(1, 3), F(0)])] == [{(0, 0): F(1, 3), (1, 0): F(1)}, {(0, 1): F(1)}]
 
 
+def test_a_first_input_that_is_zero_has_no_terms_to_count_variables_by():
+    b = Builder()
+    x = b.input(2)
+    found = polynomials(b.build([b.concat([x, b.const([F(3)])])]), [Polynomial({}), Y])
+    assert [p.terms for p in found] == [{}, {(0, 1): F(1)}, {(0, 0): F(3)}]
+
+
 def test_derivatives():
     p = Polynomial({(3, 1): F(2), (0, 2): F(5), (0, 0): F(7)})
     assert p.derivative(0).terms == {(2, 1): F(6)} and p.derivative(1).terms == {(3, 0): F(2), (0, 1): F(10)}
