@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.requirement import MAX_BYTES, Requirement, read_requirement, requirement_name
+from verifiers.kernel.requirement import MAX_BYTES, Requirement, read_law_requirement, read_requirement, requirement_name
 
 GOOD = """property   = "asymptotic_stability_roa"
 plant      = "pendulum"
@@ -301,3 +301,38 @@ def test_other_file_names_are_refused(path):
     with pytest.raises(Refusal) as caught:
         requirement_name(Path(path))
     assert caught.value.code is Code.BAD_REQUIREMENT
+
+
+LAW = """
+property   = "pwa_equivalence"
+problem    = {{ path = "problem.json", sha256 = "{digest}" }}
+controller = "law.json"
+loop       = {loop}
+[domain]
+lo = ["-1", "-1"]
+hi = ["1", "1"]
+"""
+
+
+def law(loop: str):
+    """A requirement of a law with this loop, read."""
+    return read_law_requirement(LAW.format(digest="0" * 64, loop=loop).encode(), "law")
+
+
+def test_a_loop_is_read_as_exact_matrices():
+    found = law('{ A = [["1", "1/2"], ["0", "0.5"]], B = [["0"], ["1/3"]] }')
+    assert found.loop == (((Fraction(1), Fraction(1, 2)), (Fraction(0), Fraction(1, 2))), ((Fraction(0),), (Fraction(1, 3),)))
+    assert law('{ A = [["1"]], B = [["1", "2"]] }').loop == (((Fraction(1),),), ((Fraction(1), Fraction(2)),))
+
+
+@pytest.mark.parametrize(("loop", "code"), [
+    ('{ A = [["1", "0"], ["0", "1"]], B = [["1"]] }', Code.BAD_SHAPE), ('{ A = [["1"]], B = [["1"], ["2"]] }', Code.BAD_SHAPE),
+    ('{ A = [], B = [] }', Code.BAD_SHAPE), ('{ A = [["1", "0"], ["0"]], B = [["1"], ["1"]] }', Code.BAD_SHAPE),
+    ('{ A = [["1"], ["0", "1"]], B = [["1"], ["1"]] }', Code.BAD_SHAPE), ('{ A = [["1", "0"]], B = [["1"]] }', Code.BAD_SHAPE),
+    ('{ A = [["1", "0"], ["0", "1"]], B = [["1"], ["1", "2"]] }', Code.BAD_SHAPE), ('{ A = [["nan"]], B = [["1"]] }', Code.BAD_NUMBER),
+    ('{ A = ["1"], B = [["1"]] }', Code.BAD_REQUIREMENT), ('{ A = [["1"]] }', Code.BAD_REQUIREMENT), ('"x"', Code.BAD_REQUIREMENT),
+    ('{ A = [["1"]], B = [["1"]], C = [["1"]] }', Code.BAD_REQUIREMENT)])
+def test_a_loop_of_other_shapes_is_refused(loop, code):
+    with pytest.raises(Refusal) as no:
+        law(loop)
+    assert no.value.code is code and no.value.at.startswith("loop")
