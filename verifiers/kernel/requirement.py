@@ -345,7 +345,7 @@ def _loop(value: Any, at: str) -> tuple[tuple[Vector, ...], tuple[Vector, ...]]:
     """The matrices A, square, and B, with as many rows."""
     fields = _table({"A": list, "B": list})(value, at)
     a, b = (tuple(_vector(row, f"{at}.{key}[{i}]", None) for i, row in enumerate(fields[key])) for key in "AB")
-    fits = len(a) == len(b) > 0 and all(len(row) == len(a) for row in a) and len({len(row) for row in b}) == 1
+    fits = len(a) == len(b) and all(len(row) == len(a) for row in a) and len({len(row) for row in b}) == 1
     need(fits, Code.BAD_SHAPE, at, "A is a square matrix and B one with as many rows, each a list of rows")
     return a, b
 
