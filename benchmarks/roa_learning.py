@@ -16,13 +16,15 @@ import numpy as np
 
 from benchmarks.harness import ROOT, Check, Report, Table, clock
 from certctl.learners.roa.candidate import Candidate
-from certctl.learners.roa.files import write_candidate
+from certctl.learners.roa.files import least, requirement_text, write_candidate
 from certctl.learners.roa.fit import Weights, draw, improve
 from certctl.learners.roa.task import Floats, Task, make_task
 from certctl.learners.roa.zubov import Estimate, Scheme, solve
 from certctl.learners.roa.zubov_learner import Settings as Learning
+from verifiers.kernel.graph import Affine, Builder
 from verifiers.kernel.onnx_reader import read_onnx
 from verifiers.load.floats import evaluate
+from verifiers.load.to_onnx import to_onnx
 from verifiers.prove import verify
 
 CLAIM = "Learned controllers have certified regions that are larger than the published ones, after minutes on one core"
@@ -75,7 +77,8 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Settings:
-    """Cases, seeds, seconds a run, steps of the baselines, starts a side of the simulation, networks, and whether baselines are run."""
+    """Cases, seeds, seconds a run, steps of the baselines, starts a side of the simulation, networks, whether baselines are run; plants of
+    six states and seconds for each."""
 
     cases: tuple[Case, ...] = CASES
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -84,6 +87,8 @@ class Settings:
     starts: int = 31
     learning: Learning = field(default_factory=Learning)
     baselines: bool = True
+    six: tuple[str, ...] = ("quadrotor2d", "pvtol", "ducted_fan")
+    six_seconds: float = 60.0
 
 
 def run(settings: Settings | None = None) -> Report:
@@ -111,7 +116,8 @@ def run(settings: Settings | None = None) -> Report:
         tuple(rows))
     compared = Table("Certified volumes beside baselines (first seed) and published ones", (
         "case", "ours, mean", *BASELINES, "two-stage Zubov", "Yang et al. 2024", "CT-BaB", "Fossil 2"), tuple(peers))
-    return Report(CLAIM, tuple(checks), (learned, compared), NOTES)
+    tables = (learned, compared, *([_six(s)] if s.six else []))
+    return Report(CLAIM, tuple(checks), tables, NOTES)
 
 
 def command(case: Case, seed: int, folder: Path, seconds: float) -> list[str]:
@@ -181,6 +187,28 @@ def _proved(path: Path, s: Settings) -> float:
     verdict = verify(path, budget=s.seconds / 10, workers=1, force=True)
     region = verdict.receipt.region if verdict.outcome == "PROVED" and verdict.receipt is not None else None
     return float((region or {}).get("volume_lower_bound") or 0.0)
+
+
+def _six(s: Settings) -> Table:
+    """The linear regulator of plants with six states and the quadratic that verify finds, on their default domains."""
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in s.six:
+            task = make_task(name, {}, input_cost=10.0)
+            gain, b = task.regulator[1] / task.width, Builder()
+            law = b.build([b.affine(b.input(task.n), Affine(-gain, task.plant.rest[1] + gain @ task.rest))])
+            folder = Path(scratch) / name
+            folder.mkdir()
+            (folder / "controller.onnx").write_bytes(to_onnx(law, double=True))
+            path = folder / "requirement.toml"
+            text = requirement_text(task).replace('lyapunov   = "lyapunov.onnx"\n', "")
+            path.write_text(text.replace(f'min_volume = "{least(task)}"', 'min_volume = "0.000001"'), encoding="utf-8")
+            verdict = verify(path, budget=s.six_seconds, workers=1)
+            region = (verdict.receipt.region if verdict.outcome == "PROVED" and verdict.receipt is not None else None) or {}
+            rows.append((name, verdict.outcome, region.get("volume_lower_bound"), float(np.prod(2 * task.width)), verdict.search_s, verdict.boxes,
+                         verdict.receipt.check_s if region and verdict.receipt is not None else None))
+    return Table(f"Six states: linear regulator and a quadratic, {s.six_seconds:.0f} s each", (
+        "plant", "outcome", "certified volume >=", "domain", "search s", "boxes", "check s"), tuple(rows))
 
 
 def _no_estimate(estimate: Estimate) -> Estimate:

@@ -35,11 +35,11 @@ def requirement_text(task: Task, level: str = "max") -> str:
     lines = ['property   = "asymptotic_stability_roa"', f'plant      = "{task.plant.name}"', 'controller = "controller.onnx"',
              'lyapunov   = "lyapunov.onnx"', 'time       = "continuous"', 'saturation = "clip"', "", "[parameters]",
              *(f"{p.name} = {json.dumps(p.value)}" for p in task.plant.parameters), "", "[domain]", f"lo = {json.dumps(task.lo)}",
-             f"hi = {json.dumps(task.hi)}", "", "[region]", f'level = "{level}"', f'min_volume = "{_least(task)}"']
+             f"hi = {json.dumps(task.hi)}", "", "[region]", f'level = "{level}"', f'min_volume = "{least(task)}"']
     return "\n".join(lines) + "\n"
 
 
-def _least(task: Task) -> str:
+def least(task: Task) -> str:
     """A millionth of the domain's volume: a requirement has to demand something of the region."""
     sides = (exact(b) - exact(a) for a, b in zip(task.lo, task.hi, strict=True))
     return f"{float(prod(sides, start=Fraction(1))) * 1e-6:.12f}"
