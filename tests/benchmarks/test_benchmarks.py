@@ -298,8 +298,9 @@ def test_own_specifications_of_the_kind_and_mutated_ones(cases):
 def test_the_sdp_layer_runs_through():
     """One level of the named V; the bounds need the published network."""
     pytest.importorskip("cvxpy")
-    report = sdp_layer.run(sdp_layer.Settings((), (("2", None, ("3", "3"), "PROVED"),), 60.0))
-    assert failed(report) == [] and report.tables[1].rows[0][2] == "proved"
+    weak = ("weak motor", "5", ("3", "12"), 'level = "10"', 'method = "sos"', "PROVED")
+    report = sdp_layer.run(sdp_layer.Settings((), (("2", None, ("3", "3"), "PROVED"),), (weak,), 60.0))
+    assert failed(report) == [] and report.tables[1].rows[0][2] == report.tables[2].rows[0][4] == "proved"
 
 
 @pytest.mark.slow
