@@ -27,8 +27,8 @@ NOTES = (
     "solve time is the solver's own, and its result is a float that proves nothing.",
     "Reversed van der Pol, V = 1.5 x1^2 - x1 x2 + x2^2: the level at which V' first vanishes is 2.304477564999. Without a named V the degree is the "
     "one searched; shares are of the true area 13.72222, from the volume that the kernel certifies.",
-    "Loops: the published pendulum's own figures are 30.79 without an input limit and 1.750 with |u| <= 0.7, where simulation converges from about "
-    "19.95; of the weak motor levels up to 16.46 and 5.91 are proved, and a witness is found at 16.52 and 5.92. No solver is needed but for `sector`.",
+    "Loops: the published pendulum's own figures are 30.79 without an input limit and 1.750 with |u| <= 0.7, where simulation converges from "
+    "about 19.95. Of the weak motor levels up to 16.46 and 5.91 are proved, and a witness is found at 16.52 and 5.92. Only `sector` needs a solver.",
     "UNKNOWN is the honest answer where a bound or level cannot be proved; REFUTED comes with a pair of inputs, replayed exactly.",
 )
 TRUE_AREA = 13.72222
