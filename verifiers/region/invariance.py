@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.graph import Floats
 from verifiers.kernel.properties import Goal
 from verifiers.kernel.rational import down, up
 from verifiers.kernel.setting import Source, make_stage
@@ -15,6 +16,9 @@ from verifiers.region import quadratic as quad
 from verifiers.region.attraction import SAMPLES, Undecided, Work, _explain_stuck, _short, text
 from verifiers.region.sampling import float_function, float_quadratic
 from verifiers.smt import counterexample as cex
+
+DIRECTIONS, LEVELS, SHRINK = 4000, 60, 0.9
+"""Sampled directions, and levels from the largest ellipsoid in the domain down, each by this factor."""
 
 
 def prove(work: Work) -> None:
@@ -52,11 +56,35 @@ def _function_and_level(work: Work) -> tuple[str, Fraction]:
     from verifiers.region.attraction import texts
 
     matrix, origin, _ = candidate.floats
-    level = quad.sampled_level(work.loop, matrix, origin, lo, hi, Fraction(0), work.seed) if setting.requirement.property == "forward_invariance" \
-        else float(np.min(np.minimum(hi - origin, origin - lo) ** 2 / np.diag(np.linalg.inv(matrix))))
+    level = float(np.min(np.minimum(hi - origin, origin - lo) ** 2 / np.diag(np.linalg.inv(matrix))))
+    if setting.requirement.property == "forward_invariance":
+        level = _invariant_level(work, matrix, origin, level)
     setting.functions["Q"] = Source(candidate.matrix, candidate.origin, None)
     work.functions["Q"] = {"kind": "quadratic", "matrix": texts(candidate.matrix), "center": texts(candidate.origin)}
     return "Q", _short(Fraction(0.97 * level))
+
+
+def _invariant_level(work: Work, matrix: Floats, origin: Floats, top: float) -> float:
+    """The largest sampled level up to ``top`` that no trajectory rises above, whatever the unknown constants; an estimate.
+
+    In continuous time V' < 0 is asked for where V is near the level, in discrete time V(x+) below it from all of the set: near the equilibrium a
+    disturbance may push V up.
+    """
+    function, n = float_quadratic(matrix, origin, work.loop), len(origin)
+    rng = np.random.default_rng(work.seed)
+    way = rng.standard_normal((DIRECTIONS, n))
+    way = way / np.linalg.norm(way, axis=1, keepdims=True) @ np.linalg.cholesky(np.linalg.inv(matrix)).T
+    inside = way * rng.uniform(0, 1, (DIRECTIONS, 1)) ** (1 / n)
+    for level in top * SHRINK ** np.arange(LEVELS):
+        if work.loop.time == "continuous":
+            near = np.concatenate([way, way * np.sqrt(0.95)]) * np.sqrt(level)
+            good = (function.decrease(origin + near) < 0).all()
+        else:
+            value, change = function.value_and_decrease(origin + np.concatenate([way, inside]) * np.sqrt(level))
+            good = (value + change < 0.999 * level).all()
+        if good:
+            return float(level)
+    raise Undecided(Code.NO_PROOF_FOUND, "shell-1", "no ellipsoid of the linearised loop's quadratic keeps its trajectories; name a function")
 
 
 def _practical_goal(work: Work, name: str, level: Fraction) -> Goal:

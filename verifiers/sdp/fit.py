@@ -28,6 +28,7 @@ SAMPLES, STEPS, DT = 12_000, 500, 0.04
 FIRST, MORE, ROUNDS = 250, 60, 14
 NEAR = 0.2
 LARGEST = 50.0
+"""Bound of the coefficients, of y and of y / half-widths."""
 
 
 def fit(loop: FloatLoop, centre: Floats, domain: tuple[Floats, Floats], degree: int, *, shrink: float = 0.992, rate: float = 0.003, seed: int = 0
@@ -65,7 +66,8 @@ def fit(loop: FloatLoop, centre: Floats, domain: tuple[Floats, Floats], degree: 
     if not inside.any() or inside.all() or not slack > 0:
         return None
     basis = monomials(len(lo), 2, degree)
-    found = _programme(_falls(loop, centre, y[inside], basis, half), (y[inside] / half, y[~inside] / half), basis, rate * slack, seed)
+    largest = np.array([LARGEST * max(1.0, float(np.prod(half ** np.array(m)))) for m in basis])
+    found = _programme(_falls(loop, centre, y[inside], basis, half), (y[inside] / half, y[~inside] / half), basis, (rate * slack, largest), seed)
     return None if found is None else scaled(found, [1 / Fraction(float(h)) for h in half])
 
 
@@ -82,9 +84,9 @@ def _falls(loop: FloatLoop, centre: Floats, near: Floats, basis: Sequence[Monomi
     return np.asarray(slopes / (z**2).sum(axis=1, keepdims=True))
 
 
-def _programme(falls: Floats, points: tuple[Floats, Floats], basis: tuple[Monomial, ...], rate: float, seed: int) -> Polynomial | None:
-    """The linear programme of the module's docstring; ``points`` are those inside and those outside."""
-    near, far = points
+def _programme(falls: Floats, points: tuple[Floats, Floats], basis: tuple[Monomial, ...], options: tuple[float, Floats], seed: int) -> Polynomial | None:
+    """The linear programme of the module's docstring; ``points`` are those inside and those outside, ``options`` epsilon and the coefficients' bounds."""
+    (near, far), (rate, largest) = points, options
     rng = np.random.default_rng(seed)
     low, high = (np.stack([values(Polynomial({m: Fraction(1)}), at) for m in basis], axis=1) for at in (near, far))
     kept = [set(rng.choice(len(a), min(FIRST, len(a)), replace=False).tolist()) for a in (falls, high, low)]
@@ -96,7 +98,7 @@ def _programme(falls: Floats, points: tuple[Floats, Floats], basis: tuple[Monomi
                               sparse.hstack([sparse.csr_matrix(low[c]), -sparse.identity(len(c))])]).tocsr()
         limits = np.concatenate([np.full(len(a), -rate), -np.ones(len(b)), np.ones(len(c))])
         cost = np.concatenate([np.zeros(len(basis)), np.full(len(c), 1 / len(c))])
-        found = linprog(cost, A_ub=rows, b_ub=limits, bounds=[(-LARGEST, LARGEST)] * len(basis) + [(0, None)] * len(c), method="highs")
+        found = linprog(cost, A_ub=rows, b_ub=limits, bounds=[*((-b, b) for b in largest), *([(0, None)] * len(c))], method="highs")
         if found.status != 0:
             break
         coefficients = found.x[:len(basis)]
