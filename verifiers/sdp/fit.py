@@ -28,11 +28,11 @@ SAMPLES, STEPS, DT = 12_000, 500, 0.04
 FIRST, MORE, ROUNDS = 250, 60, 14
 NEAR = 0.2
 LARGEST = 50.0
-"""Bound of the coefficients, of y and of y / half-widths."""
+"""Bound of the coefficients in the units asked for."""
 
 
-def fit(loop: FloatLoop, centre: Floats, domain: tuple[Floats, Floats], degree: int, *, shrink: float = 0.992, rate: float = 0.003, seed: int = 0
-        ) -> Polynomial | None:
+def fit(loop: FloatLoop, centre: Floats, domain: tuple[Floats, Floats], degree: int, *, shrink: float = 0.992, rate: float = 0.003, seed: int = 0,
+        units: Floats | None = None) -> Polynomial | None:
     """Fit V(x* + y) of this degree, without constant and linear terms.
 
     Parameters
@@ -48,6 +48,8 @@ def fit(loop: FloatLoop, centre: Floats, domain: tuple[Floats, Floats], degree: 
     shrink, rate : float
         k and epsilon of the module's docstring; epsilon is a share of the linearised loop's rate (per square of the state, after scaling by the
         domain's half-widths).
+    units : (n,) array, optional
+        The coefficients of the monomials of y / units are at most ``LARGEST``; the domain's half-widths by default.
 
     Returns
     -------
@@ -66,7 +68,7 @@ def fit(loop: FloatLoop, centre: Floats, domain: tuple[Floats, Floats], degree: 
     if not inside.any() or inside.all() or not slack > 0:
         return None
     basis = monomials(len(lo), 2, degree)
-    largest = np.array([LARGEST * max(1.0, float(np.prod(half ** np.array(m)))) for m in basis])
+    largest = np.array([LARGEST * float(np.prod((half / (half if units is None else units)) ** np.array(m))) for m in basis])
     found = _programme(_falls(loop, centre, y[inside], basis, half), (y[inside] / half, y[~inside] / half), basis, (rate * slack, largest), seed)
     return None if found is None else scaled(found, [1 / Fraction(float(h)) for h in half])
 
@@ -84,8 +86,9 @@ def _falls(loop: FloatLoop, centre: Floats, near: Floats, basis: Sequence[Monomi
     return np.asarray(slopes / (z**2).sum(axis=1, keepdims=True))
 
 
-def _programme(falls: Floats, points: tuple[Floats, Floats], basis: tuple[Monomial, ...], options: tuple[float, Floats], seed: int) -> Polynomial | None:
-    """The linear programme of the module's docstring; ``points`` are those inside and those outside, ``options`` epsilon and the coefficients' bounds."""
+def _programme(falls: Floats, points: tuple[Floats, Floats], basis: tuple[Monomial, ...], options: tuple[float, Floats], seed: int
+               ) -> Polynomial | None:
+    """The linear programme of the module's docstring: points inside and outside; epsilon and the coefficients' bounds."""
     (near, far), (rate, largest) = points, options
     rng = np.random.default_rng(seed)
     low, high = (np.stack([values(Polynomial({m: Fraction(1)}), at) for m in basis], axis=1) for at in (near, far))

@@ -132,13 +132,13 @@ def _named(work: Work, x: Sequence[Polynomial], f: tuple[Polynomial, ...]) -> Ca
 def _fitted(work: Work, origin: tuple[Fraction, ...], x: Sequence[Polynomial], f: tuple[Polynomial, ...], degree: int) -> Candidate:
     """A polynomial of higher degree, fitted to samples."""
     problem = Problem(Polynomial({}), f, tuple(x), (work.setting.lo, work.setting.hi), False)
-    v, source, entry = _fit(work, origin, degree)
+    v, source, entry = _fit(work, origin, degree, np.ones(len(origin)))
     return Candidate("P", source, entry, replace(problem, v=v), degree + 1)
 
 
-def _fit(work: Work, origin: tuple[Fraction, ...], degree: int) -> tuple[Polynomial, Source, dict[str, Any]]:
+def _fit(work: Work, origin: tuple[Fraction, ...], degree: int, units: Floats | None = None) -> tuple[Polynomial, Source, dict[str, Any]]:
     """A polynomial in y, fitted to samples; the same as a function of the setting, and as an entry of a certificate."""
-    v = fit(work.loop, np.array([float(q) for q in origin]), work.box, degree, seed=work.seed)
+    v = fit(work.loop, np.array([float(q) for q in origin]), work.box, degree, seed=work.seed, units=units)
     if v is None:
         raise Undecided(Code.NO_PROOF_FOUND, "whole", f"no polynomial of degree {degree} could be fitted to simulated states of the domain")
     terms = claim_terms(v, origin)
