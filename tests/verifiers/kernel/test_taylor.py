@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from random_graphs import EVERY, RANDOM, boxes, corner_heavy, graphs, number, oracle
 
 from verifiers.kernel import minimum, taylor
-from verifiers.kernel.graph import Affine, Builder, Graph
+from verifiers.kernel.graph import Affine, Builder, Graph, Node, affine_from_rational
 from verifiers.kernel.minimum import hessian, least, least_by_tangent, least_under
-from verifiers.kernel.taylor import MAX_SYMBOLS, Model, TaylorReading, taylor_models
+from verifiers.kernel.rational import down, up
+from verifiers.kernel.taylor import MAX_ORDER_2, MAX_SYMBOLS, Model, TaylorReading, taylor_models
 from verifiers.load.floats import evaluate
 
 F = Fraction
@@ -301,3 +302,186 @@ def test_a_sum_with_weights_is_rounded_below_the_exact_one(monkeypatch: pytest.M
     p, given_p = np.stack([p0, nothing]), np.stack([c, nothing])[:, :, None]
     found = least_under(reading, p, nothing[None], nothing, given_p, np.zeros((1, rows, 1)), np.zeros((rows, 1)))
     assert (found > -1e-13).all() and all(F(float(a)) <= F(b) + F(v) * F(d) for a, b, v, d in zip(found, p0, w[:, 0], c, strict=True))
+
+
+Polynomial = dict[tuple[int, ...], F]
+
+
+def exact(reading: TaylorReading, m: Model, row: int, k: int) -> Polynomial:
+    """The polynomial of one entry, by its monomials in the variables."""
+    found: Polynomial = {(): F(float(m.p[0, row, k]))}
+    found |= {(i,): F(float(v)) for i, v in enumerate(m.p[1:, row, k])}
+    if len(m.q):
+        found |= {(int(i), int(j)): F(float(v)) for i, j, v in zip(reading.first, reading.second, m.q[:, row, k], strict=False)}
+    return found
+
+
+def times(a: Polynomial, b: Polynomial) -> Polynomial:
+    found: Polynomial = {}
+    for i, v in a.items():
+        for j, w in b.items():
+            key = tuple(sorted(i + j))
+            found[key] = found.get(key, F(0)) + v * w
+    return found
+
+
+def apart(a: Polynomial, b: Polynomial) -> F:
+    """Sum of the absolute differences of all coefficients: the largest difference of values, or more."""
+    return sum((abs(a.get(key, F(0)) - b.get(key, F(0))) for key in a.keys() | b.keys()), F(0))
+
+
+def drawn(reading: TaylorReading, rng: np.random.Generator, m: int, *, symbols: int = 0, pairs: bool = True, error: float = 0.0) -> Model:
+    """Coefficients of all sizes."""
+    rows = len(reading.rows)
+
+    def numbers(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape) * 10.0 ** rng.integers(-3, 2, shape)
+
+    p = numbers(1 + reading.n + symbols, rows, m)
+    q = numbers(reading.pairs(reading.n + symbols), rows, m) if pairs else np.zeros((0, 1, 1))
+    wide = np.full((rows, m), 1e6)
+    return Model(p, q, np.full((rows, m), error) * np.abs(numbers(rows, m)), -wide, wide, 0)
+
+
+def reading_of(rows: int, n: int, symbols: int = 0) -> TaylorReading:
+    reading = TaylorReading(-np.ones((rows, n)), np.ones((rows, n)))
+    reading.used[:] = symbols
+    return reading
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("error", [0.0, 1e-12])
+@pytest.mark.parametrize("third", [False, True])
+def test_the_error_of_an_affine_map_covers_its_rounding(error: float, third: bool) -> None:
+    rng, rows, inner = np.random.default_rng(int(third)), 30, 3
+    reading = reading_of(rows, 2, 1)
+    x = drawn(reading, rng, inner, symbols=1, error=error)
+    weight = [[F(int(v), 3 if third else 1) for v in rng.integers(-9, 9, inner)] for _ in range(2)] if third else \
+        [[F(float(v)) for v in row] for row in rng.normal(size=(2, inner))]
+    bias = [F(1, 3) if third else F(float(v)) for v in rng.normal(size=2)]
+    data = affine_from_rational(weight, bias)
+    y = reading.affine(Node("affine", (0,), 2, data), x)
+    for row in range(rows):
+        parts = [exact(reading, x, row, j) for j in range(inner)]
+        for k in (0, 1):
+            truth: Polynomial = {(): bias[k]}
+            for w, part in zip(weight[k], parts, strict=True):
+                truth = {key: truth.get(key, F(0)) + w * part.get(key, F(0)) for key in truth.keys() | part.keys()}
+            spread = sum((abs(w) * F(float(x.e[row, j])) for j, w in enumerate(weight[k])), F(0))
+            assert apart(truth, exact(reading, y, row, k)) + spread <= F(float(y.e[row, k]))
+        assert y.e[row].max() < 1e-8
+
+
+@pytest.mark.threat("T09")
+def test_the_range_of_an_affine_map_covers_its_rounding() -> None:
+    rng, rows, inner = np.random.default_rng(5), 200, 3
+    reading = reading_of(rows, 1)
+    lo = rng.normal(size=(rows, inner)) * 10.0 ** rng.integers(-3, 2, (rows, inner))
+    hi = lo + rng.uniform(0, 1, (rows, inner)) * 10.0 ** rng.integers(-17, 1, (rows, 1))
+    x = Model(np.zeros((2, rows, inner)), np.zeros((0, 1, 1)), np.full((rows, inner), 1e9), lo, hi, 0)
+    weight, bias = rng.normal(size=(1, inner)), rng.normal(size=1)
+    y = reading.affine(Node("affine", (0,), 1, Affine(weight, bias)), x)
+    for row in range(rows):
+        ends = [sorted((F(float(w)) * F(float(a)), F(float(w)) * F(float(b)))) for w, a, b in zip(weight[0], lo[row], hi[row], strict=True)]
+        least_, most = (F(float(bias[0])) + sum((end[k] for end in ends), F(0)) for k in (0, 1))
+        assert F(float(y.lo[row, 0])) <= least_ and most <= F(float(y.hi[row, 0]))
+        assert float(y.hi[row, 0] - y.lo[row, 0]) < float(most - least_) + 1e-12
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize(("pairs", "error"), [(False, 0.0), (True, 0.0), (True, 1e-3)])
+def test_the_errors_of_sums_and_products_cover_what_they_drop(pairs: bool, error: float) -> None:
+    rng, rows = np.random.default_rng(int(pairs)), 30
+    reading = reading_of(rows, 2, 1)
+    a, b = drawn(reading, rng, 1, symbols=1, pairs=pairs, error=error), drawn(reading, rng, 1, pairs=pairs, error=error)
+    for left, right in ((a, b), (b, a), (b, b)):
+        added, product = reading._sum(left, right), reading._product(left, right)
+        for row in range(rows):
+            x, y = exact(reading, left, row, 0), exact(reading, right, row, 0)
+            e, f = F(float(left.e[row, 0])), F(float(right.e[row, 0]))
+            both = {key: x.get(key, F(0)) + y.get(key, F(0)) for key in x.keys() | y.keys()}
+            assert apart(both, exact(reading, added, row, 0)) + e + f <= F(float(added.e[row, 0]))
+            size_x, size_y = (sum(map(abs, t.values()), F(0)) for t in (x, y))
+            missed = apart(times(x, y), exact(reading, product, row, 0))
+            assert missed + e * size_y + size_x * f + e * f <= F(float(product.e[row, 0]))
+            if not pairs and not error:
+                assert product.e[row, 0] < 1e-14 * float(size_x * size_y)
+
+
+@pytest.mark.threat("T09")
+def test_products_of_errors_alone_are_rounded_up() -> None:
+    rng, rows = np.random.default_rng(8), 300
+    reading = reading_of(rows, 1)
+    nothing, e = np.zeros((2, rows, 1)), rng.uniform(1, 2, (2, rows, 1))
+    a, b = (Model(nothing, np.zeros((0, 1, 1)), e[k], -e[k], e[k], 0) for k in (0, 1))
+    product = reading._product(a, b)
+    exact_ = [F(float(v)) * F(float(w)) for v, w in zip(e[0, :, 0], e[1, :, 0], strict=True)]
+    assert all(v <= F(float(w)) for v, w in zip(exact_, product.e[:, 0], strict=True))
+    assert all(F(float(w)) <= -v for v, w in zip(exact_, product.lo[:, 0], strict=True))
+    assert all(v <= F(float(w)) for v, w in zip(exact_, product.hi[:, 0], strict=True))
+
+
+@pytest.mark.threat("T09")
+def test_sums_middles_and_bounds_are_rounded_outward() -> None:
+    rng = np.random.default_rng(11)
+    parts = rng.normal(size=(6, 400)) * 10.0 ** rng.integers(-2, 1, (6, 400))
+    sums = taylor.total(parts)
+    assert all(sum((abs(F(float(v))) for v in parts[:, k]), F(0)) <= F(float(sums[k])) for k in range(400))
+    lo = np.concatenate([rng.normal(size=300), [-1e308, 5e-324, 0.0]])
+    hi = np.concatenate([lo[:300] + rng.uniform(0, 1, 300) * 10.0 ** rng.integers(-17, 1, 300), [1e308, 1e-323, 0.0]])
+    middle, radius = taylor._middle(lo, hi)
+    for a, b, c, r in zip(lo, hi, middle, radius, strict=True):
+        assert F(float(c)) - F(float(r)) <= F(float(a)) and F(float(b)) <= F(float(c)) + F(float(r))
+    rows = 400
+    for size in (1e-17, 1.0):
+        p, q, e = rng.normal(size=(3, rows, 1)), size * rng.normal(size=(3, rows, 1)), size * rng.uniform(0, 1, (rows, 1))
+        p[1:] *= size
+        found = taylor._sealed(p, q, e, (np.full((rows, 1), -np.inf), np.full((rows, 1), np.inf)), 0)
+        for k in range(rows):
+            spread = sum((abs(F(float(v))) for v in (*p[1:, k, 0], *q[:, k, 0], found.e[k, 0])), F(0))
+            middle_ = F(float(p[0, k, 0]))
+            assert F(float(found.lo[k, 0])) <= middle_ - spread and middle_ + spread <= F(float(found.hi[k, 0]))
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("left", [F(0), F(1, 10), F(-1)])
+def test_a_chord_and_its_symbol_cover_the_kink(left: Fraction) -> None:
+    """For z between the ends the function less its slope times z lies between 0 and twice the symbol's coefficient, exactly."""
+    rng, rows = np.random.default_rng(13), 300
+    lo, hi = -(10.0 ** rng.uniform(-8, 0, (rows, 1))), 10.0 ** rng.uniform(-8, 0, (rows, 1))
+    reading = TaylorReading(lo, hi)
+    x = reading.start()
+    y = reading._kink(x, float(left), up(left) - down(left))
+    for row in range(rows):
+        a, b = F(float(lo[row, 0])), F(float(hi[row, 0]))
+        t, off = F(float(y.p[2, row, 0])), F(float(y.e[row, 0]))
+        for z, true in ((a, left * a), (b, b), (F(0), F(0))):
+            xi = (z - F(float(reading.centre[row, 0]))) / F(float(reading.radius[row, 0]))
+            rest = true - F(float(y.p[0, row, 0])) - F(float(y.p[1, row, 0])) * xi
+            assert abs(rest) <= t + off and abs(xi) <= 1
+        assert off < F(1, 10**14) * max(-a, b) + F(1, 10**17)
+
+
+def test_the_largest_number_of_inputs_still_has_pairs() -> None:
+    for n, paired in ((MAX_ORDER_2, True), (MAX_ORDER_2 + 1, False)):
+        assert (TaylorReading(-np.ones((1, n)), np.ones((1, n))).paired > 0) is paired
+
+
+def test_each_phase_of_a_row_has_its_own_inequality() -> None:
+    b = Builder()
+    x = b.input(2)
+    graph = b.build([b.unary("relu", x)])
+    reading, _ = taylor_models(graph, -np.ones((1, 2)), np.ones((1, 2)), 2)
+    p, _, _ = reading.constraints()
+    assert sorted(tuple(p[1:3, row].T.flatten().round(9).tolist()) for row in range(4)) == sorted(
+        tuple(float(v) for v in np.diag([s, r]).flatten()) for s in (1.0, -1.0) for r in (1.0, -1.0))
+
+
+@pytest.mark.parametrize("op", ["max", "min"])
+def test_the_range_of_a_larger_or_smaller_one_is_that_of_the_ends(op: str) -> None:
+    """The chord alone would allow more than either argument reaches."""
+    b = Builder()
+    x = b.input(2)
+    graph = b.build([b.binary(op, b.take(x, [0]), b.take(x, [1]))])
+    _, model = taylor_models(graph, np.array([[-1.0, -3.0]]), np.array([[2.0, 3.0]]))
+    assert (model.lo[0, 0], model.hi[0, 0]) == ((-1.0, 3.0) if op == "max" else (-3.0, 2.0))
