@@ -215,7 +215,9 @@ def test_command_line_reports_and_resumes(tmp_path, capsys):
     assert run(["check", str(tmp_path / "di" / "requirement.cert"), "--requirement", str(tmp_path / "di" / "requirement.toml")]) == 0
     capsys.readouterr()
     assert run([*arguments, "--time-limit", "2"]) == 0
-    assert json.loads(capsys.readouterr().out)["training"]["figures"]["rounds"] >= first["training"]["figures"]["rounds"]
+    second = json.loads(capsys.readouterr().out)
+    assert second["training"]["figures"]["rounds"] >= first["training"]["figures"]["rounds"]
+    assert second["outcome"] == "PROVED" and second["region"]["volume_lower_bound"] >= first["region"]["volume_lower_bound"]
 
 
 # broken runs ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 
 from certctl.learners.learner import Learned, Learner, Step
 from certctl.learners.roa.candidate import Candidate
-from certctl.learners.roa.files import NAMES, write_candidate
+from certctl.learners.roa.files import NAMES, requirement_text, write_candidate
 from certctl.learners.roa.fit import CEILING, Weights, draw, improve, violations
 from certctl.learners.roa.task import Floats, Task
 from certctl.learners.roa.zubov import Estimate, Scheme, solve
@@ -23,6 +23,8 @@ from verifiers.memory import keep_freed_memory, single_threaded_products
 from verifiers.prove import Verdict, verify
 
 CHECKPOINT = "training.npz"
+TRIES = 4
+"""A run without a proof starts anew, with other weights, after each of so many parts of its time."""
 KEPT = 600
 """Counterexamples of earlier rounds that stay in the batch."""
 
@@ -91,6 +93,7 @@ class _State:
     best: float = 0.0
     proofs: int = 0
     next_proof: int = 0
+    restarts: int = 0
 
 
 class ZubovLearner(Learner):
@@ -125,12 +128,17 @@ class ZubovLearner(Learner):
         out.mkdir(parents=True, exist_ok=True)
         report(Step("estimate", 0.0, float("nan"), 0.0))
         estimate = solve(self.task, s.scheme)
-        state = self._resume(out / CHECKPOINT) or self._start()
+        held = self._resume(out / CHECKPOINT)
+        state = held or self._start()
+        if held is not None:
+            self._take_back(out, state)
         began -= state.seconds
         box = float(np.prod(2 * self.task.width))
         while (seconds := time.monotonic() - began) < s.time_limit and state.proofs < s.most_proofs:
             if 0 < state.size * s.enough * box < state.best:
                 break
+            if not state.best and seconds > (state.restarts + 1) * s.time_limit / TRIES:
+                state = self._start(state.restarts + 1)
             fitting = state.round < s.fit_rounds
             self._round(state, estimate)
             figures = {"lowest violation": state.lowest, "region": state.size * box, "certified volume": state.best}
@@ -174,15 +182,27 @@ class ZubovLearner(Learner):
         if verdict.outcome != "PROVED":
             self._take_up(state, verdict)
 
+    def _take_back(self, out: Path, state: _State) -> None:
+        """Keep what an earlier run of this question has certified, once the kernel has accepted it again."""
+        requirement, bundle = out / "requirement.toml", out / "requirement.cert"
+        if not bundle.is_dir() or not requirement.is_file() or requirement.read_text(encoding="utf-8") != requirement_text(self.task):
+            return
+        receipt = check(bundle, requirement)
+        if receipt.outcome == "ACCEPTED":
+            self.requirement = requirement
+            self.verdict = Verdict("PROVED", None, None, receipt.message, receipt.name, receipt.property, receipt, bundle)
+            state.best = _volume(self.verdict)
+
     def can_resume(self, out: Path) -> bool:
         """Whether ``out`` holds a checkpoint of this very question."""
         return self._resume(out / CHECKPOINT) is not None
 
-    def _start(self) -> _State:
+    def _start(self, restarts: int = 0) -> _State:
+        """The regulator's candidate, with hidden layers of this seed and start."""
         s = self.settings
-        rng = np.random.default_rng(s.seed)
+        rng = np.random.default_rng([s.seed, restarts] if restarts else s.seed)
         candidate = Candidate.start(self.task, s.scheme.kappa, s.scheme.power, s.widths, s.outputs, rng)
-        return _State(candidate, rng, np.zeros((0, self.task.n)))
+        return _State(candidate, rng, np.zeros((0, self.task.n)), restarts=restarts)
 
     def _weights(self, index: int) -> Weights:
         """The schedule: fit first, then the decrease, while estimate and inputs count less and less."""
@@ -231,7 +251,7 @@ class ZubovLearner(Learner):
         aside = path.with_name("." + path.name)
         with aside.open("wb") as file:
             np.savez(file, digest=self._digest(), weights=state.candidate.flat(), kept=state.kept, round=state.round, damping=state.damping,
-                     seconds=state.seconds)
+                     seconds=state.seconds, restarts=state.restarts)
         aside.replace(path)
 
     def _resume(self, path: Path) -> _State | None:
@@ -242,7 +262,7 @@ class ZubovLearner(Learner):
             with np.load(path, allow_pickle=False) as held:
                 if str(held["digest"]) != self._digest():
                     return None
-                state = self._start()
+                state = self._start(int(held["restarts"]))
                 state.candidate = state.candidate.like(held["weights"])
                 state.kept, state.round = held["kept"], int(held["round"])
                 state.damping, state.seconds = float(held["damping"]), float(held["seconds"])
