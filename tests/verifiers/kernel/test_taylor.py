@@ -490,3 +490,11 @@ def test_the_range_of_a_larger_or_smaller_one_is_that_of_the_ends(op: str) -> No
     graph = b.build([b.binary(op, b.take(x, [0]), b.take(x, [1]))])
     _, model = taylor_models(graph, np.array([[-1.0, -3.0]]), np.array([[2.0, 3.0]]))
     assert (model.lo[0, 0], model.hi[0, 0]) == ((-1.0, 3.0) if op == "max" else (-3.0, 2.0))
+
+
+def test_a_constant_is_joined_to_what_has_more_rows() -> None:
+    b = Builder()
+    x = b.input(1)
+    graph = b.build([b.concat([b.const([F(2)]), b.unary("relu", x), b.const([(F(0), F(1))])])])
+    reading, model = taylor_models(graph, -np.ones((2, 1)), np.ones((2, 1)), 1)
+    assert model.e.shape == (4, 3) and (model.p[0, :, 0] == 2.0).all() and (model.e[:, 2] >= 0.5).all() and reading.rows.tolist() == [0, 1, 0, 1]
