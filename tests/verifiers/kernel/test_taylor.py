@@ -498,3 +498,30 @@ def test_a_constant_is_joined_to_what_has_more_rows() -> None:
     graph = b.build([b.concat([b.const([F(2)]), b.unary("relu", x), b.const([(F(0), F(1))])])])
     reading, model = taylor_models(graph, -np.ones((2, 1)), np.ones((2, 1)), 1)
     assert model.e.shape == (4, 3) and (model.p[0, :, 0] == 2.0).all() and (model.e[:, 2] >= 0.5).all() and reading.rows.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("doublings", [0, 1])
+def test_the_range_of_a_kink_that_is_open_reaches_both_ends(doublings: int) -> None:
+    for left, ends in ((F(1, 10), (-0.1, 3.0)), (None, (0.0, 3.0))):
+        _, model = taylor_models(kinked(left), np.array([[-1.0]]), np.array([[3.0]]), doublings)
+        assert ends[0] - 1e-9 < model.lo.min() <= ends[0] and ends[1] <= model.hi.max() < ends[1] + 1e-9
+    _, phases = taylor_models(kinked(F(1, 10)), np.array([[-1.0]]), np.array([[3.0]]), 1)
+    np.testing.assert_allclose(phases.lo[:, 0], [0.0, -0.1], atol=1e-9)
+    np.testing.assert_allclose(phases.hi[:, 0], [3.0, 0.0], atol=1e-9)
+
+
+def test_an_unknown_constant_at_a_kink_is_not_doubled() -> None:
+    b = Builder()
+    x = b.input(1)
+    graph = b.build([b.binary("add", b.unary("relu", x), b.unary("relu", b.const([(F(-1), F(1))])))])
+    reading, model = taylor_models(graph, -np.ones((3, 1)), np.ones((3, 1)), 2)
+    assert reading.rows.tolist() == [0, 1, 2, 0, 1, 2] and model.lo.min() <= 0.0 and model.hi.max() >= 2.0
+
+
+@pytest.mark.threat("T09")
+def test_an_error_stays_where_a_kink_turns_the_sign() -> None:
+    b = Builder()
+    graph = b.build([b.unary("abs", b.binary("add", b.input(1), b.const([(F(-1, 10), F(1, 10))])))])
+    reading, model = taylor_models(graph, np.array([[-3.0]]), np.array([[-2.0]]))
+    assert model.e[0, 0] >= 0.1 and least(reading, model)[0, 0] <= 1.9
