@@ -106,7 +106,8 @@ def make(kind: str, sizes: Sequence[int], *, activation: str, bound: float, cent
             for k, (x, y) in enumerate(zip(self.square, self.rows, strict=True)):
                 eye = torch.eye(len(x), dtype=torch.float64)
                 z = x - x.T + y @ y.T
-                a_t, b_t = torch.linalg.solve(eye + z, eye - z), -2 * y.T @ torch.linalg.inv(eye + z)
+                inverse = torch.linalg.inv(eye + z)
+                a_t, b_t = 2 * inverse - eye, -2 * y.T @ inverse  # (I + Z)^-1 (I - Z) = 2 (I + Z)^-1 - I
                 if k == len(self.square) - 1:
                     found.append(np.sqrt(bound) * b_t.T @ left)
                     break
