@@ -126,7 +126,7 @@ def _osqp(problem: Problem, points: Floats) -> tuple[float, Floats] | None:
         found = []
         for theta in points:
             solver.update(q=f["f"] + f["F"] @ theta, u=f["b"] + f["B"] @ theta)
-            found.append(solver.solve().x[0])
+            found.append(solver.solve(raise_error=False).x[0])  # the status is not needed: the values are compared
         return np.array(found)
 
     spent, values = _timed(work, len(points))
