@@ -525,3 +525,81 @@ def test_an_error_stays_where_a_kink_turns_the_sign() -> None:
     graph = b.build([b.unary("abs", b.binary("add", b.input(1), b.const([(F(-1, 10), F(1, 10))])))])
     reading, model = taylor_models(graph, np.array([[-3.0]]), np.array([[-2.0]]))
     assert model.e[0, 0] >= 0.1 and least(reading, model)[0, 0] <= 1.9
+
+
+def cubic(c: list[F], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every smooth function becomes the cubic with these coefficients, its derivatives enclosed as tightly as float64 can."""
+    slope, bend, third = [c[1], 2 * c[2], 3 * c[3]], [2 * c[2], 6 * c[3]], [6 * c[3]]
+
+    def enclosed(coefficients: list[F], lo: np.ndarray, hi: np.ndarray, bound: Any) -> np.ndarray:
+        ends = [[sum((v * F(float(t)) ** k for k, v in enumerate(coefficients)), F(0)) for t in part.flat] for part in (lo, hi)]
+        return np.array([bound(max(pair) if bound is up else min(pair)) for pair in zip(*ends, strict=True)]).reshape(lo.shape)
+
+    def derivatives(op: str, lo: np.ndarray, hi: np.ndarray, power: int = 0) -> Any:
+        value, first, second = ((enclosed(d, lo, hi, down), enclosed(d, lo, hi, up)) for d in (c, slope, bend))
+        value[0][1], value[1][1] = -1e9, 1e9
+        return value, first, second
+
+    monkeypatch.setattr(taylor, "smooth_derivatives", derivatives)
+    monkeypatch.setattr(taylor, "third_derivative", lambda op, first: tuple(np.full_like(first[0], bound(third[0])) for bound in (down, up)))
+
+
+def misses(c: list[F], reading: TaylorReading, x: Model, y: Model, row: int, v: list[F], off: F) -> F:
+    """How far ``c(t + off)`` is from the polynomial of y where that of x is t, less the error of y."""
+    def value(m: Model) -> F:
+        known = F(float(m.p[0, row, 0])) + sum((F(float(a)) * b for a, b in zip(m.p[1:, row, 0], v, strict=False)), F(0))
+        pairs = zip(reading.first, reading.second, m.q[:, row, 0] if len(m.q) else [], strict=False)
+        return known + sum((F(float(a)) * v[i] * v[j] for i, j, a in pairs), F(0))
+
+    t = value(x) + off
+    assert F(float(x.lo[row, 0])) <= t <= F(float(x.hi[row, 0]))
+    return abs(sum((a * t**k for k, a in enumerate(c)), F(0)) - value(y)) - F(float(y.e[row, 0]))
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize(("c", "wide"), [((0, 1, 0, 0.3), 1.0), ((0, -1, 0, 0.3), 1.0), ((0, 0.5, -0.7, 0.1), 1e-3), ((0, 0, 1, 0), 1.0),
+                                         ((0, -0.7, 0, 1e-3), 1e-9), ((0, 0.7, 0, 1e-3), 1e-9), ((0, 0, -1, 1e-9), 1e-6), ((0, 0, 1, 1e-9), 1e-6)])
+def test_the_error_of_a_smooth_function_covers_its_rounding(c: tuple[float, ...], wide: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cubic, at ends and halves of the range, and where an input and a symbol nearly cancel: the terms are large and the range is not."""
+    rng, rows, exact_ = np.random.default_rng(17), 150, [F(v) for v in c]
+    cubic(exact_, monkeypatch)
+    reading = reading_of(rows, 1, 1)
+    r = rng.uniform(0.5, 1, rows)
+    for symbol in (0.0, 1.0):
+        p = np.stack([np.zeros(rows), wide * r if not symbol else r, -symbol * (r + rng.uniform(-0.5, 0.5, rows) * wide)])[:, :, None]
+        nothing, limit = np.zeros((rows, 1)), np.full((rows, 1), wide)
+        x = Model(p, np.zeros((0, 1, 1)), nothing, -limit, limit, 0)
+        with np.errstate(all="ignore"):
+            y = reading._smooth(x, "cubic", 0)
+        assert (y.e < 1e-15 + (abs(c[3]) / 3.9 + 1e-13 * (abs(c[1]) + abs(c[2]))) * wide**3 + 1e-14 * (abs(c[1]) + abs(c[2]))).all()
+        for row in range(rows):
+            for s in (F(-1), F(-1, 2), F(1, 2), F(1)):
+                assert misses(exact_, reading, x, y, row, [s, s], F(0)) <= 0
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("c", [(0, 0, 1, 0), (0, 0, -1, 0), (0, 1, 0, 0), (0, -1, 0, 0), (0, 1, 1, -1)])
+def test_the_error_of_a_smooth_function_covers_what_it_drops(c: tuple[float, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products with quadratic terms and the error of the argument are not kept."""
+    exact_ = [F(v) for v in c]
+    cubic(exact_, monkeypatch)
+    reading = reading_of(1, 1)
+    for bent, error in ((0.5, 0.0), (0.0, 0.25), (0.5, 0.25)):
+        p, q, e, limit = np.array([[[0.0]], [[0.125]]]), np.full((1, 1, 1), bent), np.full((1, 1), error), np.full((1, 1), 1.0)
+        x = Model(p, q, e, -limit, limit, 0)
+        y = reading._smooth(x, "cubic", 0)
+        for s in (-1, 0, 1):
+            for sign in (-1, 0, 1):
+                assert misses(exact_, reading, x, y, 0, [F(s)], sign * F(error)) <= 0
+
+
+@pytest.mark.threat("T09")
+def test_a_smooth_function_of_a_narrow_range_is_enclosed_about_a_point_of_it() -> None:
+    """The middle may lie outside the range, which is then enclosed by a constant; or its ends may be at unequal distances."""
+    reading, p = reading_of(2, 1), np.array([[[1.0], [0.0]], [[1.0], [1.0]]])
+    lo, hi = np.array([[-0.1], [-0.01]]), np.array([[0.1], [1.0]])
+    y = reading._smooth(Model(p, np.zeros((0, 1, 1)), np.zeros((2, 1)), lo, hi, 0), "exp", 0)
+    assert y.p[1, 0, 0] == 0.0 and abs(y.p[0, 0, 0] - 1.0) < 0.01 and y.p[1, 1, 0] != 0.0
+    assert 0.1 <= y.e[0, 0] < 0.11
+    for t in np.linspace(-0.01, 1.0, 100):
+        assert abs(np.exp(t) - y.p[0, 1, 0] - y.p[1, 1, 0] * t - y.q[0, 1, 0] * t * t) <= y.e[1, 0] + 1e-15

@@ -60,7 +60,7 @@ def test_what_is_no_basis_is_refused(items, code):
     assert no.value.code is code
 
 
-@pytest.mark.parametrize("items", [{}, [{}], [[[1]]], [[[1], "1", "1"]], ["11"], [([1], "1")]])
+@pytest.mark.parametrize("items", [{}, [{}], [[[1]]], [[[1], "1"], [[2]]], [[[1], "1", "1"]], ["11"], [([1], "1")]])
 def test_what_is_no_list_of_terms_is_refused(items):
     with pytest.raises(Refusal) as no:
         polynomial_graph(items, 1, "p")
