@@ -12,6 +12,7 @@ import pytest
 from onnx_models import floats, helper, model
 
 from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.definite import is_dominant_after_scaling
 from verifiers.kernel.exact import ExactReading
 from verifiers.kernel.graph import Builder, Graph, Node, affine_from_rational, read
 from verifiers.kernel.lipschitz import MAX_SIZE, Differences, _slopes, check_bound, claim_of, differences, layers
@@ -49,7 +50,7 @@ def test_slopes_of_smooth_functions(op, least, most):
     for lo, hi in (([-math.inf] * 2, [math.inf] * 2), ([0.0, -math.inf], [1.0, 0.0]), ([0.0, 0.0], [1.0, math.inf])):
         assert _slopes(node, lo, hi) == [(least, most)] * 2
     within = _slopes(node, [0.0, 0.5], [0.5, 0.75])
-    assert all(least <= a <= b <= most for a, b in within) and within != [(least, most)] * 2
+    assert all(least < a <= b <= most for a, b in within) and within != [(least, most)] * 2
 
 
 @pytest.mark.parametrize(("op", "data"), [("exp", None), ("sqrt", None), ("log", None), ("pow", 3)])
@@ -167,6 +168,8 @@ def test_multipliers_prove_what_is_true_and_no_more():
     assert found.proves(F(51, 100), [F(1, 2)]) and not found.proves(F(1, 2), [F(1, 2)]) and not found.proves(F(51, 100), [F(1, 4)])
     free = Differences(1, np.array([[F(1), F(0)]]), np.array([[F(1), F(0)]]), np.array([F(-1)]), np.array([F(0)]))
     assert not free.proves(F(2), [F(-1)]) and not free.proves(F(2), [F(0)])
+    turned = Differences(1, np.array([[F(0)] * 3]), np.array([[F(0), F(2), F(0)], [F(0), F(0), F(0)]]), np.array([F(0)] * 2), np.array([F(1)] * 2))
+    assert is_dominant_after_scaling(turned.matrix(F(1), [F(-1), F(1)])) and not turned.proves(F(1), [F(-1), F(1)])
 
 
 # the check of a bound
