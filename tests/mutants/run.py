@@ -34,7 +34,8 @@ LISTED = HERE / "equivalent.txt"
 SECONDS = 90
 """CPU seconds after which a mutant counts as killed: it does not end."""
 KERNEL_TESTS = "tests/verifiers/kernel/"
-TESTS = {"jets": ("test_enclosures.py", "test_unknown_constants.py"), "smooth": ("test_enclosures.py", "test_elementary.py", "test_gradient.py"),
+TESTS = {"jets": ("test_enclosures.py", "test_unknown_constants.py"),
+         "smooth": ("test_smooth.py", "test_enclosures.py", "test_elementary.py", "test_gradient.py"),
          "stage": ("test_rules.py", "test_enclosures.py", "test_gradient.py"), "strict": ("test_bundle.py", "test_plant.py"),
          "tree": ("test_rules.py",),
          "properties": ("test_rules.py", "test_gradient.py"), "local": ("test_local.py", "test_rules.py", "test_definite.py"),

@@ -1,0 +1,119 @@
+"""Enclosures of powers, quotients, products and derivatives: exact values lie inside, and little else does."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from mpmath import mp
+
+from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.smooth import TINY, U, _inverse, _power, _product, _scaled, outward, smooth_derivatives, smooth_range, third_derivative
+
+F = Fraction
+OPS = {"tanh": mp.tanh, "sigmoid": lambda t: 1 / (1 + mp.exp(-t)), "softplus": lambda t: mp.log1p(mp.exp(t)), "sin": mp.sin, "cos": mp.cos,
+       "exp": mp.exp, "log": mp.log, "sqrt": mp.sqrt, "atan": mp.atan, "inverse": lambda t: 1 / t}
+
+
+def drawn(rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Intervals of either sign, about 0, with an end at 0, and points."""
+    rng = np.random.default_rng(rows)
+    lo = rng.normal(size=rows)
+    hi = lo + rng.uniform(0, 2, rows) * rng.choice([0.0, 1e-9, 1.0], rows)
+    return np.concatenate([lo, [0.0, -1.5, 0.0]]), np.concatenate([hi, [1.5, 0.0, 0.0]])
+
+
+def holds(found: tuple[np.ndarray, np.ndarray], least: list[Fraction], most: list[Fraction]) -> None:
+    """The interval holds both numbers, and ends near them."""
+    for a, b, low, high in zip(*(end.tolist() for end in found), least, most, strict=True):
+        off = F(1, 10**13) * max(abs(low), abs(high)) + F(1, 10**200)
+        assert low - off < F(a) <= low and high <= F(b) < high + off
+
+
+def exactly(ends: np.ndarray) -> list[Fraction]:
+    return [F(v) for v in ends.tolist()]
+
+
+@pytest.mark.threat("T09")
+def test_intervals_are_widened_on_either_side_by_so_many_roundings() -> None:
+    lo, hi = drawn()
+    for ulps in (16.0, 40.0):
+        low, high = outward(lo, hi, ulps)
+        for a, b, c, d in zip(exactly(low), exactly(lo), exactly(hi), exactly(high), strict=True):
+            for moved, end in ((b - a, b), (d - c, c)):
+                assert (ulps - 1) * F(U) * abs(end) + F(TINY) / 2 * (end == 0) <= moved <= (ulps + 1) * F(U) * abs(end) + F(TINY)
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("k", range(6))
+def test_powers_lie_inside(k: int) -> None:
+    lo, hi = drawn()
+    ends = [[a**k, b**k] + [F(k == 0)] * (a <= 0 <= b) for a, b in zip(exactly(lo), exactly(hi), strict=True)]
+    holds(_power(lo, hi, k), list(map(min, ends)), list(map(max, ends)))
+
+
+@pytest.mark.threat("T09")
+def test_quotients_lie_inside_and_have_no_value_about_zero() -> None:
+    lo, hi = drawn()
+    with np.errstate(divide="ignore"):
+        low, high = _inverse(lo, hi)
+    fine = (lo > 0) | (hi < 0)
+    assert np.isnan(low[~fine]).all() and np.isnan(high[~fine]).all() and np.isfinite(low[fine]).all()
+    holds((low[fine], high[fine]), [1 / v for v in exactly(hi[fine])], [1 / v for v in exactly(lo[fine])])
+
+
+@pytest.mark.threat("T09")
+def test_products_and_multiples_lie_inside() -> None:
+    lo, hi = drawn()
+    other = np.roll(lo, 7), np.roll(hi, 7)
+    corners = [[a * c, a * d, b * c, b * d] for a, b, c, d in zip(*map(exactly, (lo, hi, *other)), strict=True)]
+    holds(_product((lo, hi), other), list(map(min, corners)), list(map(max, corners)))
+    for factor in (-0.25, -2.0, 3.0):
+        ends = [[F(factor) * a, F(factor) * b] for a, b in zip(exactly(lo), exactly(hi), strict=True)]
+        holds(_scaled((lo, hi), factor), list(map(min, ends)), list(map(max, ends)))
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize(("op", "a"), [("tanh", 4), ("sigmoid", 1)])
+def test_third_derivatives_follow_from_the_first(op: str, a: int) -> None:
+    lo, hi = (np.abs(end) / 4 for end in drawn())
+    lo, hi = np.minimum(lo, hi), np.maximum(lo, hi)
+    found = third_derivative(op, (lo, hi))
+    assert found is not None and (found[0] <= found[1]).all()
+    for low, high, first, last in zip(*map(exactly, (*found, lo, hi)), strict=True):
+        ends, top = [a * d - 6 * d * d for d in (first, last)], F(a * a, 24)
+        size = F(1, 10**14) * (a * last + 6 * last * last) + F(1, 10**200)
+        assert min(ends) - size < low <= min(ends)
+        most = top if first <= F(a, 12) <= last else max(ends)
+        assert most <= high < most + size
+
+
+def test_third_derivatives_of_the_others() -> None:
+    first = np.array([0.25, -0.5]), np.array([0.5, 1.0])
+    for op, sign in (("sin", -1), ("cos", -1), ("exp", 1)):
+        found = third_derivative(op, first)
+        assert found is not None and [end.tolist() for end in found] == [(sign * end).tolist() for end in first[::sign]]
+    assert third_derivative("atan", first) is None
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("op", [*OPS, "pow0", "pow1", "pow2", "pow3", "pow4"])
+def test_values_and_derivatives_at_points_lie_inside(op: str) -> None:
+    k = int(op[3:]) if op.startswith("pow") else 0
+    truth: Any = (lambda t: t**k) if op.startswith("pow") else OPS[op]
+    points = np.array([0.1, 0.7, 1.3, 2.9])
+    found = smooth_derivatives(op.rstrip("01234"), points, points, k)
+    with mp.workdps(60):
+        for order, (low, high) in enumerate(found):
+            for t, a, b in zip(points.tolist(), low.tolist(), high.tolist(), strict=True):
+                value = mp.diff(truth, mp.mpf(t), order) if order else truth(mp.mpf(t))
+                off, tiny = 1e-13 * (1 + abs(value)) * (1 + 1 / t**3), mp.mpf(10) ** -20
+                assert value - off < a <= value + tiny and value - tiny <= b < value + off
+
+
+def test_an_operator_without_derivatives_is_refused() -> None:
+    with pytest.raises(Refusal) as no:
+        smooth_range("relu", np.zeros(1), np.ones(1))
+    assert no.value.code is Code.UNSUPPORTED
