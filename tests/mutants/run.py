@@ -36,7 +36,7 @@ SECONDS = 90
 KERNEL_TESTS = "tests/verifiers/kernel/"
 TESTS = {"jets": ("test_enclosures.py", "test_unknown_constants.py"),
          "smooth": ("test_smooth.py", "test_enclosures.py", "test_elementary.py", "test_gradient.py"),
-         "stage": ("test_rules.py", "test_enclosures.py", "test_gradient.py"), "strict": ("test_bundle.py", "test_plant.py"),
+         "stage": ("test_stage.py", "test_rules.py", "test_enclosures.py", "test_gradient.py"), "strict": ("test_bundle.py", "test_plant.py"),
          "tree": ("test_rules.py",),
          "properties": ("test_rules.py", "test_gradient.py"), "local": ("test_local.py", "test_rules.py", "test_definite.py"),
          "setting": ("test_check.py",), "rational": ("test_rules.py",), "query": ("test_refute.py",), "minimum": ("test_taylor.py",),
