@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.graph import Builder
 from verifiers.kernel.jets import JetReading
-from verifiers.kernel.stage import Function, Stage, _thresholds, quadratic
+from verifiers.kernel.stage import Function, Stage, _thresholds, quadratic, strip_output
 
 F = Fraction
 BESIDE = np.nextafter(1.0, 0.0), 1.0, np.nextafter(1.0, 2.0)
@@ -110,3 +111,14 @@ def test_leaves_of_discrete_time_have_no_graph_of_the_rise() -> None:
         _ = stage(time="discrete").rise
     assert no.value.code is Code.UNSUPPORTED
     assert len(stage().rise.outputs) == 2
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize(("op", "n", "monotone"), [("tanh", 1, "tanh"), ("sigmoid", 1, "sigmoid"), ("tanh", 2, None), ("sin", 1, None),
+                                                  ("neg", 1, None)])
+def test_only_a_single_output_that_rises_is_dropped(op: str, n: int, monotone: str | None) -> None:
+    b = Builder()
+    graph = b.build([b.unary(op, b.input(n))])
+    found = strip_output(graph)
+    assert found.monotone == monotone and (found.graph is graph) == (monotone is None)
+    assert monotone is None or found.graph.nodes[found.graph.outputs[0]].op != op
