@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 from onnx_models import floats, helper, model
 
+from verifiers.kernel import setting
 from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.graph import Builder
 from verifiers.kernel.requirement import Box
-from verifiers.kernel.setting import PLANTS, open_setting, plant_bytes, read_function
+from verifiers.kernel.setting import PLANTS, Source, make_stage, open_setting, plant_bytes, read_function
 
 OWN, OTHER = b"{}", b"[]"
 
@@ -54,3 +57,31 @@ def test_a_function_maps_the_states_to_one_number(inputs: int, outputs: int) -> 
         assert read_function(data, 1, "V").input_sizes == (1,)
     else:
         assert refused(lambda: read_function(data, 1, "V")) is Code.BAD_SHAPE
+
+
+def setting_of(lo: str, hi: str, *limits: Any) -> Any:
+    """A plant of two states at rest, whose second state is free between -9 and 9."""
+    field, ends = Builder(), [(Fraction(lo), Fraction(-9)), (Fraction(hi), Fraction(9))]
+    loop = SimpleNamespace(field=field.build([field.input(2)]), command=None, limits=limits)
+    return SimpleNamespace(requirement=SimpleNamespace(time="continuous", saturation="allow"), rate=Fraction(0), loop=loop, lo=ends[0], hi=ends[1],
+                           spec=SimpleNamespace(states=[SimpleNamespace(name=name) for name in "ab"]), functions={}, stages=())
+
+
+EYE = ((Fraction(1), Fraction(0)), (Fraction(0), Fraction(1)))
+BALL = Source(EYE, (Fraction(0),) * 2, None)
+
+
+@pytest.mark.threat("T09")
+def test_an_ellipsoid_lies_in_the_interior_of_the_domain_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setting, "ellipsoid_reach", lambda matrix, level: [1.0, 1.0])
+    assert make_stage(setting_of("-1.001", "1.001"), BALL, Fraction(1), EYE).contained
+    for lo, hi in (("-1", "2"), ("-2", "1"), ("-1/2", "2"), ("-2", "1/2")):
+        assert refused(lambda lo=lo, hi=hi: make_stage(setting_of(lo, hi), BALL, Fraction(1), EYE)) is Code.CONTAINMENT
+
+
+@pytest.mark.threat("T09")
+def test_limits_of_the_command_are_rounded_inward() -> None:
+    for third in (Fraction(1, 3), Fraction(-1, 3), Fraction(2, 3), Fraction(1, 10)):
+        made = make_stage(setting_of("-2", "2", ((third - 1, third), (third, third + 1)), (None, None)), BALL, Fraction(1), None)
+        assert third < Fraction(made.limits[0][0]) < third + Fraction(1, 10**15) and third - Fraction(1, 10**15) < Fraction(made.limits[0][1]) < third
+        assert made.limits[1] == (-math.inf, math.inf)
