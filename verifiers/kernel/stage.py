@@ -29,7 +29,7 @@ from verifiers.kernel.definite import inverse
 from verifiers.kernel.gradient import differentiate
 from verifiers.kernel.graph import Bools, Builder, Floats, Graph, Node, affine_from_rational, read
 from verifiers.kernel.jets import Jet, JetReading, inner_product, plus, read_jets, split_boxes
-from verifiers.kernel.minimum import hessian, least
+from verifiers.kernel.minimum import hessian, least, least_by_tangent
 from verifiers.kernel.rational import down, up
 from verifiers.kernel.taylor import TaylorReading, taylor_models
 
@@ -204,7 +204,10 @@ class Stage:
         with np.errstate(all="ignore"):
             v, rise = map(reading.whole, read(self.rise, reading, [reading.start()]))
             scores = np.abs(rise.p[1:1 + reading.n, :, 0]) + np.abs(hessian(reading, rise.q[:, :, 0], reading.n)).sum(axis=2).T
-            return Evaluation(v.lo[:, 0], v.hi[:, 0], -least(reading, rise)[:, 0], -rise.hi[:, 0], scores)
+            low = least(reading, rise)[:, 0]
+            at = np.flatnonzero(~(low > 0))
+            low[at] = np.maximum(low[at], least_by_tangent(reading, rise.p[:, at, 0], rise.q[:, at, 0], rise.e[at, 0]))
+            return Evaluation(v.lo[:, 0], v.hi[:, 0], -low, -rise.hi[:, 0], scores)
 
     def _continuous(self, reading: JetReading, centre: Floats) -> tuple[Jet, Jet]:
         second = JetReading(reading.radius, 2)

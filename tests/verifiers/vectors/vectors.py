@@ -236,7 +236,7 @@ VECTORS: list[Vector] = [
     Vector("frame-singular", "pendulum", C.NOT_DEFINITE, lambda t: put(t.proof("local"), "frame", [["1", "1"], ["1", "1"]])),
     Vector("frame-another", "pendulum", C.CHAIN, lambda t: put(t.proof("local"), "frame", [["1/100", "0"], ["0", "1/100"]])),
     Vector("shell-frame-singular", "pendulum", C.NOT_DEFINITE, lambda t: put(t.proof("shell-1"), "frame", [["1", "1"], ["1", "1"]])),
-    Vector("shell-frame-another", "pendulum", C.DECREASE, lambda t: put(t.proof("shell-1"), "frame", [["1", "0"], ["0", "4"]])),
+    Vector("shell-frame-another", "pendulum", C.DECREASE, lambda t: put(t.proof("shell-1"), "frame", [["1", "0"], ["3", "4"]])),
     Vector("neighbourhood-too-large", "pendulum", C.LOCAL_DECREASE, lambda t: put(t.proof("local"), "neighbourhood", ["30", "30"])),
     Vector("neighbourhood-negative", "pendulum", C.EMPTY_REGION, lambda t: put(t.proof("local"), "neighbourhood", ["-1", "-1"])),
     Vector("local-level-too-large", "pendulum", C.CHAIN, lambda t: put(t.proof("local"), "level", "1/2")),
@@ -250,7 +250,7 @@ VECTORS: list[Vector] = [
     Vector("level-zero", "pendulum", C.EMPTY_REGION, lambda t: t.level("shell-1", "0")),
     Vector("level-negative", "pendulum", C.EMPTY_REGION, lambda t: t.level("shell-1", "-1")),
     Vector("level-too-high-network", "network_shell", C.LEAF_NOT_OUTSIDE,
-           lambda t: (t.ask(lambda s: s.replace('"0.1"', '"0.12"')), t.level("shell-1", "0.12"))),
+           lambda t: (t.ask(lambda s: s.replace('"0.1"', '"0.5"')), t.level("shell-1", "0.5"))),
     Vector("level-below-every-value", "network_shell", C.EMPTY_REGION, lambda t: (
         t.ask(lambda s: s.replace('level = "0.1"', 'level = "-0.9999"')), t.level("shell-1", "-0.9999"), t.tree("shell-1", lambda _: bytes([129])))),
     *(Vector(f"level-{name}", "network_shell", code, lambda t, level=level: (
