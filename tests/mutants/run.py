@@ -90,9 +90,10 @@ def unit_tests(module: str) -> list[str]:
     return [KERNEL_TESTS + name for name in names if (ROOT / KERNEL_TESTS / name).is_file()]
 
 
-def meet(mutant: mutate.Mutant, cases: Sequence[Case]) -> str | None:
-    """What kills the mutant, in this process; None when nothing does."""
-    sys.meta_path.insert(0, Changed(mutant))
+def meet(mutant: mutate.Mutant | None, cases: Sequence[Case]) -> str | None:
+    """What kills the mutant, or the first case that the kernel itself does not meet, in this process; None when nothing does."""
+    if mutant is not None:
+        sys.meta_path.insert(0, Changed(mutant))
     try:
         from verifiers.kernel.check import check
     except Exception as error:
@@ -104,7 +105,7 @@ def meet(mutant: mutate.Mutant, cases: Sequence[Case]) -> str | None:
             return f"{case.name} ({type(error).__name__})"
         if (found.outcome, found.code) != (case.outcome, case.code):
             return case.name
-    files = unit_tests(mutant.module)
+    files = [] if mutant is None else unit_tests(mutant.module)
     if files:
         failed = Failures()
         if pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--rootdir", str(ROOT), *(str(ROOT / f) for f in files)], [failed]):
@@ -123,7 +124,7 @@ class Failures:
             self.first = report.nodeid.rpartition("/")[2]
 
 
-def fork(mutant: mutate.Mutant, cases: Sequence[Case]) -> tuple[int, int]:
+def fork(mutant: mutate.Mutant | None, cases: Sequence[Case]) -> tuple[int, int]:
     """Let a child meet the cases: its process and the end of a pipe from which its answer can be read."""
     out, into = os.pipe()
     child = os.fork()
@@ -139,6 +140,16 @@ def fork(mutant: mutate.Mutant, cases: Sequence[Case]) -> tuple[int, int]:
         os.write(into, json.dumps(meet(mutant, cases)).encode())
     finally:
         os._exit(0)
+
+
+def stale(cases: Sequence[Case]) -> str | None:
+    """The first case that the kernel itself does not meet: it would kill every mutant."""
+    child, out = fork(None, cases)
+    _, status = os.waitpid(child, 0)
+    with os.fdopen(out) as answer:
+        said = answer.read()
+    found = json.loads(said) if said else f"does not end ({status})"
+    return None if found is None else str(found)
 
 
 def kill(mutants: Sequence[mutate.Mutant], cases: Sequence[Case], jobs: int) -> Iterator[tuple[mutate.Mutant, str | None]]:
@@ -196,7 +207,11 @@ def main(arguments: list[str] | None = None) -> int:
         where = given.cases or Path(folder)
         if given.cases is None:
             subprocess.run([sys.executable, str(HERE / "cases.py"), folder], check=True, stdout=subprocess.DEVNULL)
-        return report(chosen, read_cases(where), given.jobs, given.verbose, whole=given.sample is None and not given.match)
+        cases = read_cases(where)
+        if (wrong := stale(cases)) is not None:
+            print(f"the kernel itself does not meet the case {wrong}, so mutants cannot be told from it; write the cases again")
+            return 1
+        return report(chosen, cases, given.jobs, given.verbose, whole=given.sample is None and not given.match)
 
 
 def report(chosen: Sequence[mutate.Mutant], cases: Sequence[Case], jobs: int, verbose: bool, *, whole: bool) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.graph import Builder
+from verifiers.kernel.graph import Affine, Builder
 from verifiers.kernel.jets import JetReading
 from verifiers.kernel.stage import Function, Stage, _thresholds, quadratic, strip_output
 
@@ -122,3 +122,16 @@ def test_only_a_single_output_that_rises_is_dropped(op: str, n: int, monotone: s
     found = strip_output(graph)
     assert found.monotone == monotone and (found.graph is graph) == (monotone is None)
     assert monotone is None or found.graph.nodes[found.graph.outputs[0]].op != op
+
+
+def test_a_decrease_that_is_convex_is_bounded_by_its_tangent() -> None:
+    """V' = -2 x'Ax in a narrow valley: on the first box the sum of all terms decides nothing, on the second it is enough and stays."""
+    b, a = Builder(), np.array([[1.0, -0.95], [-0.95, 1.0]])
+    field_ = b.build([b.affine(b.input(2), Affine(-a, np.zeros(2)))])
+    half = np.full(2, 4.0)
+    made = Stage(field_, "continuous", V, F(16), -half, half, -half, half, taylor=True)
+    lo, hi = np.array([[0.5, 0.5], [1.0, -1.001]]), np.array([[1.5, 1.5], [1.001, -1.0]])
+    found = made.evaluate(lo, hi)
+    assert -0.0501 < found.decrease[0] < -0.04 and -7.82 < found.decrease[1] < -7.79
+    corner = [-2 * np.array(p) @ a @ np.array(p) for p in ((0.5, 0.5), (1.0, -1.0))]
+    assert (found.decrease >= corner).all()
