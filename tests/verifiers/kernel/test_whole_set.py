@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from copy import deepcopy
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from verifiers.kernel.check import _whole
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.exact import evaluate_exact
 from verifiers.kernel.graph import Builder, Graph
@@ -142,3 +144,21 @@ def test_a_polynomial_as_a_graph():
     graph = polynomial_graph([[[0, 0], "1/3"], [[2, 1], "-2"], [[0, MAX_POWER], "5"]], 2, "p")
     assert evaluate_exact(graph, [F(3), F(1, 2)]) == (F(1, 3) - 2 * 9 * F(1, 2) + 5 * F(1, 2) ** MAX_POWER,)
     assert len(read_basis([[k, j] for k in range(12) for j in range(10)], 2, "b")) == MAX_BASIS
+
+
+def case(time: str = "continuous", saturation: str = "clip", rate: Fraction = F(0), radius: tuple[Fraction, ...] = (F(0), F(0))) -> Any:
+    """As much of a case as is looked at before the function."""
+    setting = SimpleNamespace(requirement=SimpleNamespace(time=time, saturation=saturation), rate=rate, functions={}, lo=(F(-1),) * 2, hi=(F(1),) * 2)
+    where = SimpleNamespace(centre=(F(0), F(0)), radius=radius)
+    return SimpleNamespace(setting=setting, equilibrium=where, proof=lambda *_: {"function": "V", "level": F(1), "tree": None})
+
+
+@pytest.mark.threat("T04")
+@pytest.mark.parametrize("wrong", [
+    {"time": "discrete"}, {"saturation": "forbid"}, {"rate": F(1, 10)}, {"radius": (F(1, 10), F(0))}, {"radius": (F(0), F(1, 10))}])
+def test_a_sum_of_squares_shows_one_kind_of_claim_only(wrong: dict[str, Any]) -> None:
+    with pytest.raises(Refusal) as refused:
+        _whole(case(**wrong), "whole")
+    assert refused.value.code is Code.UNSUPPORTED
+    with pytest.raises(KeyError):
+        _whole(case(), "whole")  # what is allowed gets as far as the function
