@@ -146,7 +146,7 @@ def test_a_polynomial_as_a_graph():
     assert len(read_basis([[k, j] for k in range(12) for j in range(10)], 2, "b")) == MAX_BASIS
 
 
-def case(time: str = "continuous", saturation: str = "clip", rate: Fraction = F(0), radius: tuple[Fraction, ...] = (F(0), F(0))) -> Any:
+def case(time: str = "continuous", saturation: str = "clip", rate: Fraction | int = 0, radius: tuple[Fraction | int, ...] = (0, 0)) -> Any:
     """As much of a case as is looked at before the function."""
     setting = SimpleNamespace(requirement=SimpleNamespace(time=time, saturation=saturation), rate=rate, functions={}, lo=(F(-1),) * 2, hi=(F(1),) * 2)
     where = SimpleNamespace(centre=(F(0), F(0)), radius=radius)
@@ -155,7 +155,7 @@ def case(time: str = "continuous", saturation: str = "clip", rate: Fraction = F(
 
 @pytest.mark.threat("T04")
 @pytest.mark.parametrize("wrong", [
-    {"time": "discrete"}, {"saturation": "forbid"}, {"rate": F(1, 10)}, {"radius": (F(1, 10), F(0))}, {"radius": (F(0), F(1, 10))}])
+    {"time": "discrete"}, {"saturation": "forbid"}, {"rate": F(1, 10)}, {"radius": (F(1, 10), 0)}, {"radius": (0, F(1, 10))}])
 def test_a_sum_of_squares_shows_one_kind_of_claim_only(wrong: dict[str, Any]) -> None:
     with pytest.raises(Refusal) as refused:
         _whole(case(**wrong), "whole")
