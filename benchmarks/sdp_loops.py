@@ -17,8 +17,8 @@ ELLIPSE = (("0.248742", "0.023445"), ("0.023445", "0.044059"))
 """The published ellipse at level 1 (area 30.79), no input limit."""
 
 
-def sampled(folder: Path, limit: str, half: tuple[str, str], region: str, prover: str, named: bool = False) -> Path:
-    """The published network (2-32-32-1, tanh) on its pendulum, Euler's step of 0.02 s; ``named`` gives the published ellipse as V.
+def published_network() -> Graph:
+    """The published controller (2-32-32-1, tanh, no biases) from its weights.
 
     Raises
     ------
@@ -33,9 +33,20 @@ def sampled(folder: Path, limit: str, half: tuple[str, str], region: str, prover
         w = np.loadtxt(YIN / f"W{k}.csv", delimiter=",", ndmin=2)
         x = b.affine(x, Affine(w, np.zeros(len(w))))
         x = b.unary("tanh", x) if k < 3 else x
+    return b.build([x])
+
+
+def sampled(folder: Path, limit: str, half: tuple[str, str], region: str, prover: str, named: bool = False) -> Path:
+    """The published network (2-32-32-1, tanh) on its pendulum, Euler's step of 0.02 s; ``named`` gives the published ellipse as V.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where the published weights are not on this machine.
+    """
     v = quadratic([[Fraction(q) for q in row] for row in ELLIPSE], [Fraction(0)] * 2).graph if named else None
     parameters = f'g = "10"\nm = "0.15"\nl = "0.5"\nb = "0.05"\ntorque_limit = "{limit}"\n'
-    return _write(folder, b.build([x]), v, 'time = "discrete"\ndt = "1/50"\nmethod = "euler"\n', parameters, half, region, prover)
+    return _write(folder, published_network(), v, 'time = "discrete"\ndt = "1/50"\nmethod = "euler"\n', parameters, half, region, prover)
 
 
 def weak_motor(folder: Path, limit: str, half: tuple[str, str], region: str, prover: str) -> Path:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from networks import network
-from repository import ROOT
 
+from benchmarks.sdp_loops import YIN, published_network
 from verifiers.kernel.check import check
 from verifiers.kernel.codes import Refusal
 from verifiers.kernel.graph import Affine, Builder
@@ -25,7 +25,7 @@ from verifiers.sdp import sector
 from verifiers.sdp.programme import Unsolved
 from verifiers.sdp.sector import chords, enlarge, programme, sectors, shifted
 
-FAKE, YIN = Path(__file__).with_name("fake_solver.py"), ROOT.parent / "shared" / "cases" / "sdp" / "yin_pendulum"
+FAKE = Path(__file__).with_name("fake_solver.py")
 SOFT = [[-2.0, -0.25], [-0.75, 0.5]], [[0.5, 0.25]]  # a tanh network of two neurons
 DOMAIN = np.array([-1.0, -4.0]), np.array([1.0, 4.0])
 
@@ -222,13 +222,7 @@ def published(folder: Path, limit: str, half: tuple[str, str], region: str, meth
     if not YIN.exists():
         pytest.skip(f"{YIN} is not on this machine")
     folder.mkdir(parents=True, exist_ok=True)
-    b = Builder()
-    x = b.input(2)
-    for k in (1, 2, 3):
-        w = np.loadtxt(YIN / f"W{k}.csv", delimiter=",", ndmin=2)
-        x = b.affine(x, Affine(w, np.zeros(len(w))))
-        x = b.unary("tanh", x) if k < 3 else x
-    (folder / "controller.onnx").write_bytes(to_onnx(b.build([x])))
+    (folder / "controller.onnx").write_bytes(to_onnx(published_network()))
     named = "" if function is None else 'lyapunov = "V.onnx"\n'
     if function is not None:
         (folder / "V.onnx").write_bytes(function)
