@@ -6,6 +6,7 @@ Everything here is loaded on first use, so that ``import certctl`` needs neither
 ``verify``                       requirement → bundle → kernel; the prover's door
 ``falsify``                      look for a replayed counterexample only
 ``check``                        the kernel alone: bundle → receipt
+``second_opinion``               an independent checker in ball arithmetic: bundle → opinion
 ``gate``                         every controller under some folders must have a passing bundle
 ``load_deployable``              the very bytes that the kernel accepted, or :class:`NotDeployable`
 ``explain``                      a refusal code as a paragraph
@@ -25,15 +26,17 @@ if TYPE_CHECKING:
     from certctl.learners.lipschitz.imitation import learn_lipschitz_imitation
     from verifiers.kernel.check import check
     from verifiers.prove import falsify, verify
+    from verifiers.second.claim import second_opinion
 
 __version__ = "0.1.0"
 
 _HOME = {
     "verify": "verifiers.prove", "falsify": "verifiers.prove", "check": "verifiers.kernel.check", "gate": "certctl.gatekeeper",
     "load_deployable": "certctl.api", "Deployable": "certctl.api", "NotDeployable": "certctl.api", "explain": "certctl.codes",
-    "learn_lipschitz_imitation": "certctl.learners.lipschitz.imitation",
+    "learn_lipschitz_imitation": "certctl.learners.lipschitz.imitation", "second_opinion": "verifiers.second.claim",
 }
-__all__ = ["Deployable", "NotDeployable", "check", "explain", "falsify", "gate", "learn_lipschitz_imitation", "load_deployable", "verify"]
+__all__ = ["Deployable", "NotDeployable", "check", "explain", "falsify", "gate", "learn_lipschitz_imitation", "load_deployable", "second_opinion",
+           "verify"]
 
 
 def __getattr__(name: str) -> Any:

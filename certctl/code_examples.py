@@ -76,6 +76,8 @@ EXAMPLES: dict[str, str] = {
     "POLICY_CHANGED": "A pull request deletes a line of allowed_properties: the policy digest is 7a8e…, pinned is d370….",
     "UNSIGNED": "[[signer]] in the policy, and a bundle fresh from `certctl verify`: there is no certificate.dsse.json.",
     "BAD_SIGNATURE": "The bundle was signed, proved again with --force, and the old certificate.dsse.json copied back.",
+    "SECOND_DISAGREES": "`certctl check --second` on a bundle that a defect of the kernel let through: the function grows at [0.31, -1.2].",
+    "SECOND_UNDECIDED": "`certctl check --second` on a Lipschitz bound: the second checker has no rule for lipschitz_bound.",
     "NOTHING_TO_CHECK": "`certctl gate policy/` where the folder is called policies/, and policy/ is empty.",
     "NO_COUNTEREXAMPLE": "`certctl falsify` for sixty seconds on a loop that is stable, or whose violation is narrow.",
     "MISSING_EXTRA": "`pip install certctl`, then `certctl sign`: cryptography is not installed, and the message names the extra.",

@@ -18,7 +18,7 @@ BASE, OPTIONAL = ("numpy", "scipy", "typer", "rich", "matplotlib"), (
     ("z3", "smt", "polynomial and piecewise-linear queries"), ("cvc5", "smt", "the same, and some with exp, sin, cos"),
     ("cryptography", "sign", "signatures of bundles"),
     ("stable_baselines3", "rl", "policies of Stable-Baselines3"), ("gymnasium", "rl", "environments made from plants"),
-    ("flint", "dev", "second checker"))
+    ("flint", "second", "second checker"))
 EXTRA = {name: extra for name, extra, _ in OPTIONAL}
 """Optional module to the extra that brings it."""
 _DISTRIBUTION = {"z3": "z3-solver", "flint": "python-flint", "stable_baselines3": "stable-baselines3"}

@@ -44,6 +44,8 @@ class Result:
         The caller's requirement, where one was given.
     signed_by : tuple of str
         Names of the keys that were asked for and have signed.
+    second : mapping or None
+        What the second checker said, where it was asked: outcome, why, boxes, seconds.
     receipt : Receipt or None
         The kernel's own answer, for whoever draws what it accepted.
     """
@@ -70,6 +72,7 @@ class Result:
     assumptions: tuple[str, ...] = ()
     requirement_file: str | None = None
     signed_by: tuple[str, ...] = ()
+    second: Mapping[str, Any] | None = None
     receipt: Receipt | None = field(default=None, repr=False, compare=False)
 
     @builtins.property
@@ -90,7 +93,7 @@ def from_receipt(receipt: Receipt, bundle: Path | None = None) -> Result:
         outcome, receipt.name, None if proved else receipt.code or "INTERNAL", None if proved else receipt.at, receipt.message, receipt.property,
         receipt.level if proved else None, receipt.region if proved else None, receipt.equilibrium if proved else None, None, 0.0, receipt.check_s,
         receipt.leaves, None if bundle is None else str(bundle), receipt.bundle_digest, None, receipt.controller_sha256,
-        receipt.requirement_source, tuple(receipt.obligations), tuple(receipt.assumptions), None, (), receipt)
+        receipt.requirement_source, tuple(receipt.obligations), tuple(receipt.assumptions), receipt=receipt)
 
 
 def from_verdict(verdict: Verdict, requirement: Path) -> Result:
@@ -146,7 +149,7 @@ def to_json(result: Result) -> dict[str, Any]:
         "search_s": number(result.search_s), "check_s": number(result.check_s), "leaves": result.leaves,
         "bundle": result.bundle, "bundle_digest": result.bundle_digest,
         "controller": result.controller, "controller_sha256": result.controller_sha256, "requirement": result.requirement,
-        "signed_by": list(result.signed_by),
+        "signed_by": list(result.signed_by), "second": None if result.second is None else dict(result.second),
         "counterexample": None if witness is None else {"x": [number(v) for v in witness["x"]], "why": witness.get("why")},
         "obligations": [{key: number(value) if isinstance(value, float) else value for key, value in entry.items()} for entry in result.obligations],
         "assumptions": list(result.assumptions),

@@ -120,6 +120,8 @@ def summary(result: Result) -> list[tuple[str, object]]:
     if result.is_proved:
         pairs.append(("signed by", ", ".join(result.signed_by)))
         pairs.append(("obligations", f"{len(result.obligations)} proved, leaves {result.leaves}"))
+    if result.second is not None:
+        pairs.append(("second", "checker {outcome}, boxes {boxes}, {seconds:.1f} s".format(**result.second)))
     if result.counterexample is not None:
         pairs += [("witness", "x = " + vector_text(result.counterexample["x"])), ("why", result.counterexample.get("why"))]
     if not result.is_proved:

@@ -105,6 +105,8 @@ def check(
                                                      "the bundle, and the output says so.", show_default=False)] = None,
     signed: Annotated[list[Path] | None, typer.Option("--signed-by", metavar="KEY.pub", help="Demand a valid signature of this key; repeatable, then "
                                                       "of each.", show_default=False)] = None,
+    second: Annotated[bool, typer.Option("--second", help="Ask an independent checker in ball arithmetic too (extra `second`; slow).")] = False,
+    second_boxes: Annotated[int, typer.Option("--second-boxes", metavar="N", help="Boxes that it may look at.", min=1)] = 200_000,
     output_format: Format = OutputFormat.text,
     output_file: OutputFiles = None,
 ) -> int:
@@ -114,10 +116,14 @@ def check(
     def work() -> Result:
         from certctl import check as kernel
         from certctl.gatekeeper import with_signatures
+        from certctl.second import with_second_opinion
 
         result = from_receipt(kernel(bundle, requirement), bundle)
         if result.is_proved:
             result = with_signatures(result, bundle, keys, len(keys))
+        if second and result.is_proved:
+            say("second checker ...")
+            result = with_second_opinion(result, bundle, requirement, second_boxes)
         return replace(result, requirement_file=None if requirement is None else str(requirement))
 
     if requirement is None:

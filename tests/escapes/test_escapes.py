@@ -23,6 +23,7 @@ from verifiers.kernel import check as kernel_check
 from verifiers.kernel.check import check
 from verifiers.kernel.codes import Code
 from verifiers.parts import join
+from verifiers.second.claim import second_opinion
 
 PAIRS = [(bug, claim) for bug in BUGS.values() for claim in bug.believed]
 NAMES = [f"{bug.name}-{claim}" for bug, claim in PAIRS]
@@ -45,6 +46,7 @@ def test_the_buggy_prover_believes_it_and_the_kernel_refuses(bug, claim, runs):
     assert run.proof != honest.proof, "the bug changes nothing"
     assert run.receipt.outcome != "ACCEPTED", f"ESCAPE: {bug.mistake}"
     assert run.receipt.code in bug.believed[claim].split()
+    assert second_opinion(run.bundle, run.requirement, 2_000).outcome != "agrees", f"ESCAPE through the second checker: {bug.mistake}"
 
 
 def test_the_unchanged_prover_gets_no_false_claim_past_itself_but_for_what_only_the_kernel_measures(runs):
@@ -58,6 +60,7 @@ def test_the_true_twin_is_accepted(claim, tmp_path):
     """Else a refusal of the false claim would say nothing."""
     run = attempt(None, claim, tmp_path, false=False)
     assert run.receipt is not None and run.receipt.outcome == "ACCEPTED", run.verdict
+    assert second_opinion(run.bundle, run.requirement).outcome in ("agrees", "not handled")
 
 
 def test_a_fresh_process_that_never_saw_a_bug_says_the_same(runs):
