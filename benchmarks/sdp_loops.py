@@ -54,16 +54,16 @@ def weak_motor(folder: Path, limit: str, half: tuple[str, str], region: str, pro
     law, b = Builder(), Builder()
     x = law.input(2)
     parts = law.concat([law.unary("sin", law.take(x, [0])), law.take(x, [1])])
-    u = law.build([law.affine(parts, _row("-20.1171", "-6.3222", "0"))])
+    u = law.build([law.affine(parts, affine_row("-20.1171", "-6.3222", "0"))])
     x = b.input(2)
     theta, omega = b.take(x, [0]), b.take(x, [1])
     parts = b.concat([b.unary("cos", theta), b.binary("mul", b.unary("sin", theta), omega), b.unary("pow", omega, 2)])
-    v = b.build([b.affine(parts, _row("-134.349624", "40.234180", "6.322163", "134.349624"))])
+    v = b.build([b.affine(parts, affine_row("-134.349624", "40.234180", "6.322163", "134.349624"))])
     parameters = f'm = "1"\nl = "1"\nb = "0.1"\ng = "9.81"\ntorque_limit = "{limit}"\n'
     return _write(folder, u, v, 'time = "continuous"\n', parameters, half, region, prover)
 
 
-def _row(*numbers: str) -> Affine:
+def affine_row(*numbers: str) -> Affine:
     """An affine map to one number; the last of these is the constant."""
     return affine_from_rational([[Fraction(v) for v in numbers[:-1]]], [Fraction(numbers[-1])])
 

@@ -12,6 +12,7 @@ from benchmarks import (
     agreement,
     cartpole,
     chain,
+    drake_regions,
     explicit_mpc,
     first_order_peer,
     harness,
@@ -29,10 +30,12 @@ from benchmarks import (
 )
 from benchmarks.deciding import Asked, present
 from benchmarks.queries import ball, convex_relu, larger_networks, van_der_pol
-from verifiers.kernel.codes import Refusal
+from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Builder
+from verifiers.kernel.plant import closed_loop, read_plant
 from verifiers.kernel.properties import Goal
 from verifiers.kernel.stage import Stage, quadratic
+from verifiers.kernel.strict import read_json
 from verifiers.load.floats import evaluate
 from verifiers.smt.branch_and_bound import Task, grow
 from verifiers.smt.decider import replay
@@ -301,6 +304,49 @@ def test_the_sdp_layer_runs_through():
     weak = ("weak motor", "5", ("3", "12"), 'level = "10"', 'method = "sos"', "PROVED")
     report = sdp_layer.run(sdp_layer.Settings((), (("2", None, ("3", "3"), "PROVED"),), (weak,), 60.0))
     assert failed(report) == [] and report.tables[1].rows[0][2] == report.tables[2].rows[0][4] == "proved"
+
+
+@pytest.fixture
+def printing(tmp_path, monkeypatch):
+    """A program that stands for a Python with Drake and prints what it is told."""
+    def make(words: str) -> None:
+        program = tmp_path / "python"
+        program.write_text(f"#!/bin/sh\ncat > /dev/null\n{words}\n", encoding="utf-8")
+        program.chmod(0o755)
+        monkeypatch.setenv(drake_regions.PEER, str(program))
+
+    return make
+
+
+def test_without_drake_ours_is_proved_and_nothing_is_said_of_the_peer(monkeypatch):
+    monkeypatch.delenv(drake_regions.PEER, raising=False)
+    report = drake_regions.run(drake_regions.Settings(("pendulum under LQR",)))
+    assert [check.holds for check in report.checks] == [True, None] and report.tables[0].rows[0][5:] == (None,) * 4
+
+
+def test_a_level_of_the_peer_is_put_to_us(printing):
+    printing("echo '[18.98960169356504, 0.25]'")
+    report = drake_regions.run(drake_regions.Settings(("pendulum under LQR",)))
+    assert [check.holds for check in report.checks] == [True, True] and report.tables[0].rows[0][5:] == ("18.98960169", 0.25, "refuted", "refuted")
+    printing("echo '[17.5, 0.25]'")
+    report = drake_regions.run(drake_regions.Settings(("pendulum under LQR",)))
+    assert [check.holds for check in report.checks] == [True, False] and report.tables[0].rows[0][7:] == ("proved", "proved")
+
+
+@pytest.mark.parametrize("words", ["exit 1", "echo", "echo nothing", "echo '[1.0]'", "kill -ABRT $$"])
+def test_a_drake_that_fails_is_no_level(printing, words):
+    printing(words)
+    assert drake_regions.peer(drake_regions.LOOPS["cubic"], 10.0) is None
+
+
+def test_the_star_is_the_gradient_system_of_the_issue():
+    data = drake_regions.polynomial_plant(drake_regions.star(), ("1", "1"))
+    spec = read_plant(read_json(data, "plant.json", Code.BAD_PLANT))
+    field = closed_loop(spec, None, {}, time="continuous", dt=None, method=None).field
+    x, y = np.random.default_rng(0).uniform(-1, 1, (2, 20))
+    u = 100 * x**4 - 384 * x**2 * y**2 + 400 * y**4
+    slope = np.stack([400 * x**3 - 768 * x * y**2, -768 * x**2 * y + 1600 * y**3], axis=1)
+    np.testing.assert_allclose(evaluate(field, np.stack([x, y], axis=1)), (u - 1)[:, None] * slope, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.slow
