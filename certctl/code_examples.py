@@ -52,7 +52,7 @@ EXAMPLES: dict[str, str] = {
     "TARGET_NOT_CONTAINED": "The loop ends in |x1| <= 0.2 and [target] is |x1| <= 0.1.",
     "UNSAFE_SET": "[safe] ends at x1 = 1 and the region at x1 = 1.2.",
     "RATE": 'rate = "2" for a loop whose slowest eigenvalue is -0.8.',
-    "NOT_PROVED": "A policy with a division that may be by zero near the equilibrium: an enclosure is not finite.",
+    "NOT_PROVED": "[expert] error is 1/2, and on a leaf near theta = 1 policy and expert are only shown to differ by at most 0.6.",
     "NOT_OPTIMAL": "One gain of the law was rounded to four digits: stationarity does not hold with the multipliers given.",
     "NOT_INFEASIBLE": "A leaf of the law without value, in which a feasible state is left over.",
     "EVIDENCE_TOO_LOW": '[evidence] minimum = "L3": the kernel gives L2, and nothing else has looked at the bundle.',

@@ -14,7 +14,7 @@ from certctl.cli.output import exact_level, round_down
 from certctl.plot.paths import boundary_points
 from certctl.view import View
 from verifiers.kernel.graph import Floats
-from verifiers.kernel.requirement import Box, Requirement
+from verifiers.kernel.requirement import Box, Imitation, Requirement
 
 RAYS, PER_RAY = 400, 25
 _STRONGER = ("asymptotic_stability_roa", "exponential_stability_roa")
@@ -55,17 +55,17 @@ def differences(old: View, new: View) -> list[Change]:
     Notes
     -----
     Direction: in doubt it is a loss or a change, never a gain.  A claim about more constants, a larger demanded box, a larger volume, a faster
-    rate, a smaller target and fewer assumptions are gains; two claims that neither contain the other, such as another plant or another
-    sampling time, are a change.  Whether the new region holds the old one is sampled in float64, not proved: a sample that is no longer inside is
-    a loss, and finding none says nothing.
+    rate, a smaller target, larger measurement errors and fewer assumptions are gains; two claims that neither contain the other, such as
+    another plant or another sampling time, are a change.  Whether the new region holds the old one is sampled in float64, not proved: a sample
+    that is no longer inside is a loss, and finding none says nothing.
     """
     before, after = old.requirement, new.requirement
     if not (old.is_certified and new.is_certified) or before is None or after is None:
         return []
     if old.setting is None or new.setting is None:
         return [Change("claim", before.property, after.property, Kind.changed)]  # a bundle without a loop: nothing finer is known here
-    return [*_question(before, after), *_constants(old, new), *_plants(old, new), *_sets(before, after), *_region(old, new),
-            *_assumptions(old, new), *_notes(old, new)]
+    return [*_question(before, after), *_imitation(before.imitation, after.imitation), *_constants(old, new), *_plants(old, new),
+            *_sets(before, after), *_region(old, new), *_assumptions(old, new), *_notes(old, new)]
 
 
 def needs_a_person(found: list[Change]) -> bool:
@@ -90,6 +90,15 @@ def _question(old: Requirement, new: Requirement) -> Iterator[Change]:
         known = old.tolerance is not None and new.tolerance is not None
         within = known and all(b <= a for a, b in zip(old.tolerance or (), new.tolerance or (), strict=True))
         yield Change("equilibrium tolerance", _text(old.tolerance), _text(new.tolerance), Kind.gained if within else Kind.changed)
+
+
+def _imitation(old: Imitation | None, new: Imitation | None) -> Iterator[Change]:
+    """Measurement errors, and distances from expert and data; another expert, data set or cost is another question."""
+    for key, name, more in (("size", "attack size", True), ("error", "expert error", False), ("fit", "data error", False)):
+        yield from _amount(name, getattr(old, key, None), getattr(new, key, None), more)
+    for key, name in (("kind", "kind of the expert"), ("expert", "expert sha256"), ("gain", "expert's gain"), ("data", "data sha256"),
+                      ("regret", "regret")):
+        yield from _plain(name, getattr(old, key, None), getattr(new, key, None), Kind.changed)
 
 
 def _constants(old: View, new: View) -> Iterator[Change]:

@@ -234,7 +234,7 @@ def _named_by(requirements: Iterable[Path]) -> set[str]:
             named = files_named(requirement)
         except ValueError:
             continue
-        found |= {_same(path) for path in (named.controller, named.lyapunov) if path is not None}
+        found |= {_same(path) for path in (named.controller, named.lyapunov, named.expert) if path is not None}
     return found
 
 

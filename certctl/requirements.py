@@ -19,6 +19,7 @@ class Named:
 
     controller: Path | None
     lyapunov: Path | None
+    expert: Path | None = None
 
 
 def is_requirement(path: Path) -> bool:
@@ -61,7 +62,7 @@ def read_toml(path: Path) -> dict[str, object]:
 
 
 def files_named(requirement: Path) -> Named:
-    """Read which controller and Lyapunov function a requirement names; whether it is sound otherwise is the kernel's to say.
+    """Read which controller, Lyapunov function and expert a requirement names; whether it is sound otherwise is the kernel's to say.
 
     Raises
     ------
@@ -75,4 +76,7 @@ def files_named(requirement: Path) -> Named:
         if value is not None and not (isinstance(value, str) and value and "\0" not in value):
             raise ValueError(f"{requirement}: {key} is not a path; write it as a string")
         found.append(requirement.parent / value if isinstance(value, str) else None)
-    return Named(*found)
+    expert = table.get("expert")
+    file = expert.get("file") if isinstance(expert, dict) else None
+    path = file.get("path") if isinstance(file, dict) else None
+    return Named(*found, expert=requirement.parent / path if isinstance(path, str) and path and "\0" not in path else None)

@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from verifiers.kernel.local import Enclosure
 from verifiers.kernel.requirement import BoundRequirement, Requirement, read_bound, read_law_requirement, read_requirement, requirement_name
 from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, plant_bytes, read_function
 from verifiers.memory import keep_freed_memory, single_threaded_products
-from verifiers.region import attraction, equilibrium, invariance
+from verifiers.region import attraction, equilibrium, imitation, invariance
 from verifiers.region.attraction import Refuted, Undecided, Work
 from verifiers.region.nonvacuity import prove_nonvacuity, start_volume
 from verifiers.region.sampling import FloatLoop, float_function
@@ -73,6 +73,7 @@ class Question:
     plant: bytes
     controller: bytes | None
     lyapunov: bytes | None
+    parts: dict[str, bytes] = field(default_factory=dict)
 
     def setting(self) -> Setting:
         """Compose the loop; the named Lyapunov function is called V."""
@@ -83,7 +84,11 @@ class Question:
 
     def loop(self, setting: Setting) -> FloatLoop:
         """The loop in floats, in the middle and at corners of the unknown constants."""
-        return FloatLoop(setting.loop.field, self.requirement.time, corner_loops(self.requirement, self.plant, self.controller))
+        corners = corner_loops(self.requirement, self.plant, self.controller)
+        if self.requirement.imitation is not None:
+            size = self.requirement.imitation.size
+            corners = tuple(moved for corner in corners or (setting.loop.field,) for moved in imitation.corner_errors(corner, size))
+        return FloatLoop(setting.loop.field, self.requirement.time, corners)
 
 
 def read_question(path: Path) -> Question:
@@ -98,7 +103,8 @@ def read_question(path: Path) -> Question:
     requirement = read_requirement(data, requirement_name(path))
 
     controller, lyapunov = (None if named is None else _named(path, named) for named in (requirement.controller, requirement.lyapunov))
-    return Question(path, requirement, data, plant_bytes(requirement, path.parent), controller, lyapunov)
+    parts = {} if requirement.imitation is None else imitation.read_parts(path, data)
+    return Question(path, requirement, data, plant_bytes(requirement, path.parent), controller, lyapunov, parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +191,7 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
             work = Work(setting, loop, began + budget, executor or pool, progress, seed)
             work.saved = Saved(out.with_name(out.name + ".search"), hashlib.sha256(
                 b"\0".join([question.data, question.plant, question.controller or b"", question.lyapunov or b""])).hexdigest(), resume)
-            _prove(work, read_hints(question.data, SEARCHES))
+            _prove(work, read_hints(question.data, SEARCHES), question.parts)
         searched = round(time.monotonic() - began, 3)
         function, level = work.region or ("", Fraction(0))
         claim = expected_claim(setting.requirement, setting.spec, {"function": function, "level": str(level)})
@@ -263,6 +269,7 @@ def falsify(requirement: Path, *, budget: float = 60.0, seed: int = 0) -> Verdic
         setting = question.setting()
         work = Work(setting, question.loop(setting), began + budget, seed=seed)
         _falsify(work)
+        imitation.refute_bounds(work, question.parts)
     except Refuted as no:
         return Verdict("REFUTED", no.code.name, no.at, no.message, name, kind, search_s=round(time.monotonic() - began, 3),
                        counterexample=None if no.x is None else _counterexample(work, no.x, no.message))
@@ -283,7 +290,9 @@ def _name(path: Path) -> str:
 
 
 def _assumptions(setting: Setting) -> list[str]:
-    texts = list(ASSUMPTIONS)
+    texts, asked = list(ASSUMPTIONS), setting.requirement.imitation
+    if asked is not None:
+        texts[0] = imitation.says(asked)
     if setting.requirement.time == "continuous":
         texts.append("the controller acts in continuous time; a sampled implementation needs a discrete-time claim of its own")
     if any(lo != hi for lo, hi in setting.requirement.parameters.values()):
@@ -304,7 +313,7 @@ def _counterexample(work: Work | None, x: tuple[float, ...], why: str) -> dict[s
     return {"x": list(x), "why": why, "trajectory": states}
 
 
-def _prove(work: Work, hints: Hints) -> None:
+def _prove(work: Work, hints: Hints, parts: dict[str, bytes]) -> None:
     kind = work.setting.requirement.property
     if hints.method == "sector" and kind not in ATTRACTION:
         raise Undecided(Code.UNSUPPORTED, "prover.method", f"sectors help to prove {' and '.join(ATTRACTION)} only, not {kind}")
@@ -320,8 +329,10 @@ def _prove(work: Work, hints: Hints) -> None:
             fit_function(work, hints.degree)
         attraction.prove_attraction(work, _starts(work, hints.method))
     else:
+        imitation.refute_bounds(work, parts)
         _named_level(work)
         invariance.prove(work)
+        imitation.prove_bounds(work, parts)
     prove_nonvacuity(work)
 
 

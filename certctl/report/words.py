@@ -11,17 +11,21 @@ from certctl.view import View
 from verifiers.kernel.check import Receipt
 from verifiers.kernel.graph import Interval
 from verifiers.kernel.plant import Signal
+from verifiers.kernel.requirement import PRACTICAL
 
 _ENDS = {
     "asymptotic_stability_roa": "stays in the domain and converges to the equilibrium near {box}",
     "exponential_stability_roa": "stays in the domain and converges to the equilibrium near {box}, with {rate}",
     "practical_stability": "stays in the domain, reaches the target {target} and never leaves it again",
     "forward_invariance": "never leaves that region",
+    "imitation_iss": "stays in the domain, reaches the target {target} and never leaves it again, whatever the measurement errors of a Euclidean "
+                     "norm of at most {size} are",
 }
 _NAMES = {
     "asymptotic_stability_roa": "asymptotic stability with a region of attraction",
     "exponential_stability_roa": "exponential stability with a region of attraction",
     "practical_stability": "practical stability", "forward_invariance": "forward invariance",
+    "imitation_iss": "imitation of an expert, stable under measurement errors",
     "pwa_equivalence": "a law that is the minimiser", "lipschitz_bound": "a Lipschitz bound",
 }
 _SHOWN = {
@@ -33,11 +37,15 @@ _SHOWN = {
     "radius": "the region contains the ball demanded",
     "volume": "the region has at least this volume",
     "optimality": "in every leaf the conditions of optimality hold, or the problem is infeasible",
+    "error": "policy and expert apply inputs within the error demanded of each other, on the whole domain",
+    "fit": "the policy applies the data's inputs at the data's states, within the error demanded",
+    "regret": "in the target no step costs more than the bound demanded, whatever the measurement errors",
     "bound": "no two inputs have outputs farther apart than the bound times their distance",
 }
 _SHELLS = {
     "practical_stability": "every state of the level set reaches the target and stays there",
     "forward_invariance": "no state leaves the level set",
+    "imitation_iss": "every state of the level set reaches the target and stays there, whatever the measurement errors",
 }
 _SHORT = 14
 _ROUNDING = "The rounding of the deployed inference: the claim is about exact real arithmetic on the stored weights."
@@ -70,8 +78,36 @@ def statement(view: View) -> str:
     wanted = view.drawn.requirement
     ending = _ENDS.get(receipt.property or "", "has the property {property}").format(
         box=_box_text(receipt.equilibrium), rate=_rate_text(view), property=receipt.property,
-        target="" if wanted.target is None else _corners_text(wanted.target.lo, wanted.target.hi))
-    return f"{start} {ending}{_for_every(view)}."
+        target="" if wanted.target is None else _corners_text(wanted.target.lo, wanted.target.hi),
+        size="" if wanted.imitation is None else wanted.imitation.size)
+    return f"{start} {ending}{_for_every(view)}.{_of_expert(view)}"
+
+
+def _of_expert(view: View) -> str:
+    """What the claim says of the expert and the data, each a sentence."""
+    asked, found = view.drawn.requirement.imitation, []
+    if asked is None:
+        return ""
+    if asked.error is not None:
+        who = f"with the gain {asked.kind.upper()}" if asked.expert is None else f"with sha256 {asked.expert[:12]}…"
+        found.append(f" On the whole domain it applies inputs within {_number(asked.error)} of those of the expert {who}.")
+    if asked.fit is not None:
+        found.append(f" At the states of the data with sha256 {(asked.data or '')[:12]}… it applies their inputs within {_number(asked.fit)}.")
+    if asked.regret is not None:
+        found.append(f" In the long run it pays per step at most {_number(asked.regret[2])}, so at most that much more than any expert.")
+    return "".join(found)
+
+
+def vacuous(view: View) -> list[str]:
+    """Which of the bounds demanded say nothing, each a sentence with the numbers that show it."""
+    setting = view.drawn
+    asked, ends = setting.requirement.imitation, [(lo, hi) for lo, hi in setting.loop.limits if lo is not None and hi is not None]
+    if asked is None or len(ends) < len(setting.loop.limits):
+        return []
+    most = sum(((hi[1] - lo[0]) ** 2 for lo, hi in ends), Fraction(0))
+    return [f"The bound of {_number(bound)} on the distance from {what} is vacuous: within the limits no two inputs differ by more than "
+            f"{float(most) ** 0.5:.4g}." for bound, what in ((asked.error, "the expert"), (asked.fit, "the data"))
+            if bound is not None and bound * bound >= most]
 
 
 def region_text(view: View) -> str:
@@ -105,7 +141,11 @@ def not_claimed(view: View) -> list[str]:
         found.append("A digital implementation: the claim is about continuous time; the report states the hold interval that sampling tolerates.")
     elif view.drawn.spec.time == "continuous":
         found.append(f"The continuous plant between samples: the claim is about the {wanted.method} map with dt = {wanted.dt} s.")
-    if receipt.property == "practical_stability":
+    if wanted.imitation is not None:
+        found[1] = "Another plant, other parameter values, delays, or disturbances and measurement errors beyond those listed."
+        found += [*vacuous(view), "The expert's own loop, and the expert between the states of a data set." + (
+            " Of this expert, an MPC, nothing is known but the data." if wanted.imitation.kind == "mpc" else "")]
+    if receipt.property in PRACTICAL:
         found.append("Convergence to a point: the loop reaches and keeps the target, and may move within it.")
     elif receipt.property == "forward_invariance":
         found.append("Convergence: the loop stays in the region, and need not settle.")

@@ -17,7 +17,7 @@ from certctl.difference_figure import characters, figure
 from certctl.plot import palette
 from certctl.view import open_view
 from verifiers.kernel.plant import read_plant
-from verifiers.kernel.requirement import read_requirement
+from verifiers.kernel.requirement import Imitation, read_requirement
 from verifiers.kernel.setting import expected_claim
 from verifiers.kernel.strict import read_json
 
@@ -49,6 +49,20 @@ def test_a_bundle_does_not_differ_from_itself(made):
     assert differences(made[1], made[1]) == [] and kept_share(made[1], made[1]) == 1.0
 
 
+IMITATION = Imitation(Fraction(1, 10), "onnx", "0" * 64, None, Fraction(1), None, None, None)
+
+
+@pytest.mark.threat("T04")
+@pytest.mark.parametrize(("edits", "what", "kind"), [
+    ({"size": Fraction(1, 20)}, "attack size", "lost"), ({"size": Fraction(1, 5)}, "attack size", "gained"),
+    ({"error": Fraction(2)}, "expert error", "lost"), ({"error": Fraction(1, 2)}, "expert error", "gained"),
+    ({"error": None}, "expert error", "lost"), ({"fit": Fraction(1)}, "data error", "gained"), ({"expert": "1" * 64}, "expert sha256", "changed"),
+    ({"regret": ((Fraction(1),), (), Fraction(1))}, "regret", "changed")])
+def test_each_demand_of_an_imitation_counts(made, edits, what, kind):
+    view = changed(made[1], imitation=IMITATION)
+    assert kinds(view, changed(made[1], imitation=replace(IMITATION, **edits)))[what] == kind
+
+
 @pytest.mark.threat("T04")
 @pytest.mark.parametrize(("edits", "what", "forward", "back"), [
     ({"property": "exponential_stability_roa", "rate": Fraction(1, 10)}, "property", "gained", "lost"),
@@ -58,7 +72,8 @@ def test_a_bundle_does_not_differ_from_itself(made):
     ({"saturation": "forbid"}, "saturation", "gained", "lost"), ({"minimum": "L3"}, "minimum evidence", "gained", "lost"),
     ({"lines": [('input_limit = "10"', 'input_limit = ["9", "11"]')]}, "parameter input_limit", "gained", "lost"),
     ({"lines": [('input_limit = "10"', 'input_limit = "11"')]}, "parameter input_limit", "changed", "changed"),
-    ({"contains": None}, "contains", "lost", "gained"),
+    ({"contains": None}, "contains", "lost", "gained"), ({"imitation": IMITATION}, "attack size", "gained", "lost"),
+    ({"imitation": IMITATION}, "kind of the expert", "changed", "changed"),
     ({"lines": [('hi = ["1/10"', 'hi = ["1/5"')]}, "contains", "gained", "lost"),
     ({"lines": [('lo = ["-1/10"', 'lo = ["-1/20"'), ('hi = ["1/10"', 'hi = ["1/5"')]}, "contains", "changed", "changed"),
     ({"lines": [('hi = ["2"', 'hi = ["1"')]}, "domain", "changed", "changed"), ({"tolerance": (Fraction(1),) * 2}, "equilibrium tolerance",

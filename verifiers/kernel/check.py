@@ -17,12 +17,14 @@ from verifiers.kernel.bundle import Bundle, open_bundle, read_file
 from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.definite import is_positive_definite, is_positive_semidefinite, rationals
 from verifiers.kernel.graph import Bools, Floats
+from verifiers.kernel.imitation import bounded_graph, data_graph
 from verifiers.kernel.lipschitz import check_bound
 from verifiers.kernel.local import Enclosure, Matrix, Vector, check_equilibrium, check_local, ellipsoid_volume
 from verifiers.kernel.properties import Goal, Part, check_boundary, check_cover, check_shell
 from verifiers.kernel.pwa import check_equivalence
 from verifiers.kernel.rational import parse, parse_matrix, parse_vector, sqrt_up, up
 from verifiers.kernel.requirement import (
+    PRACTICAL,
     BoundRequirement,
     Box,
     LawRequirement,
@@ -34,11 +36,11 @@ from verifiers.kernel.requirement import (
 )
 from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, outward, plant_bytes, read_function
 from verifiers.kernel.sos import check_decrease, polynomial_graph
-from verifiers.kernel.stage import Stage
+from verifiers.kernel.stage import Function, Stage
 from verifiers.kernel.strict import take
 
 TYPES = {"function": str, "level": str, "center": list, "radius": list, "neighbourhood": list, "frame": list, "tree": dict,
-         "basis": list, "gram": list, "multipliers": list}
+         "basis": list, "gram": list, "multipliers": list, "expert": dict, "data": dict}
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Case:
             need(value in self.setting.functions, Code.MALFORMED_CERTIFICATE, at, f"there is no function {value[:40]!r}")
         if key in ("kind", "function", "basis", "gram", "multipliers"):  # the last three are read where they are used
             return value
-        if key == "tree":
+        if key in ("tree", "expert", "data"):
             return self.bundle.read(value, at)
         return parse(value, at) if key == "level" else parse_matrix(value, at, n) if key == "frame" else parse_vector(value, at, n)
 
@@ -227,7 +229,7 @@ def _open_case(requirement: Requirement, bundle: Bundle, part: Part) -> Case:
                  "a network is lyapunov.onnx, and only where the requirement names one")
             source = Source(None, (), read_function(bundle.files[item["name"]], n, at))
         setting.functions[name] = source
-    return Case(setting, bundle, part, Goal({"practical_stability": "practical", "forward_invariance": "invariance"}.get(
+    return Case(setting, bundle, part, Goal({**dict.fromkeys(PRACTICAL, "practical"), "forward_invariance": "invariance"}.get(
         requirement.property, "attraction")))
 
 
@@ -256,6 +258,9 @@ def _rules(case: Case) -> dict[str, Rule]:
         rules["inner"] = _inner
     shells = sum(name.startswith("shell-") for name in given) if attraction else 1
     rules |= {f"shell-{k}": _shell for k in range(1, shells + 1)}
+    for name, rule in (("error", _below), ("fit", _fit), ("regret", _below)):
+        if r.imitation is not None and getattr(r.imitation, name) is not None:
+            rules[name] = rule
     if r.contains is not None:
         rules["contains"] = partial(_contains, r.contains)
     if r.min_radius is not None:
@@ -333,7 +338,7 @@ def _inner(case: Case, name: str) -> tuple[str, int, float | None]:
     """The inner level of practical stability; what it shows, the tree of the shell shows."""
     proof, target = case.proof(name, ("evaluation",), ("level",)), case.setting.requirement.target
     if target is None:
-        raise Refusal(Code.BAD_REQUIREMENT, "target", "practical_stability needs [target]")
+        raise Refusal(Code.BAD_REQUIREMENT, "target", f"{case.setting.requirement.property} needs [target]")
     hi, lo = outward(target.hi, target.lo)
     case.goal = Goal("practical", proof["level"], lo, hi)
     return proof["kind"], 0, None
@@ -411,3 +416,25 @@ def _volume(case: Case, name: str) -> tuple[str, int, float | None]:
     need(volume > 0, Code.EMPTY_REGION, name, "the certified volume is zero")
     case.volume = volume
     return proof["kind"], count, volume
+
+
+def _below(case: Case, name: str) -> Shown:
+    """``error``: on the domain the applied inputs of policy and expert differ by at most the error demanded.  ``regret``: in the target, whatever
+    the measurement error, the stage cost is at most the bound demanded."""
+    proof = case.proof(name, ("box_tree",), ("tree",), ("expert",) if name == "error" else ())
+    graph, limit, box = bounded_graph(case.setting, _rest(case), name, proof.get("expert"))
+    stage = replace(case.stages[-1], function=Function(graph), level=limit, inner=())
+    return proof["kind"], check_cover(stage, proof["tree"], *outward(box.lo, box.hi), name, Code.NOT_PROVED)[0], None
+
+
+def _fit(case: Case, name: str) -> Shown:
+    """At every state of the data set the applied input differs from the data's by at most the error demanded."""
+    proof = case.proof(name, ("evaluation",), ("data",))
+    rows, graph, limit = data_graph(case.setting, proof["data"])
+    stage = replace(case.stages[-1], function=Function(graph), level=limit, inner=())
+    flat = list(itertools.chain(*rows))
+    lo, hi = (ends.reshape(len(rows), -1) for ends in outward(flat, flat))
+    for k in range(0, len(rows), 1024):
+        good = stage.inside(lo[k:k + 1024], hi[k:k + 1024])
+        need(good.all(), Code.NOT_PROVED, name, f"the policy is not shown to meet row {k + int(good.argmin()) + 2} within the error demanded")
+    return proof["kind"], len(rows), None

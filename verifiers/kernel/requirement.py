@@ -19,8 +19,9 @@ from verifiers.kernel.rational import parse
 from verifiers.kernel.strict import Reader, take
 
 Vector = tuple[Fraction, ...]
-PROPERTIES = ("asymptotic_stability_roa", "exponential_stability_roa", "practical_stability", "forward_invariance")
-PLANNED = ("imitation_iss", "hybrid_roa", "decide")
+PROPERTIES = ("asymptotic_stability_roa", "exponential_stability_roa", "practical_stability", "forward_invariance", "imitation_iss")
+PRACTICAL = ("practical_stability", "imitation_iss")
+PLANNED = ("hybrid_roa", "decide")
 EQUIVALENCE, LIPSCHITZ = "pwa_equivalence", "lipschitz_bound"
 LEVELS = ("L0", "L1", "L2", "L3")
 METHODS = ("euler", "midpoint", "rk4", "zoh")
@@ -57,6 +58,36 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Imitation:
+    """What ``imitation_iss`` demands beside practical stability under every measurement error; absent things are None.
+
+    Attributes
+    ----------
+    size : Fraction
+        Errors d of the measurement are at most so large in the Euclidean norm; the policy sees x + d.
+    kind : str
+        The expert: ``onnx`` (a file), ``lqr`` (a gain), or ``mpc``, which is not a graph, so nothing is proved about it.
+    expert, data : str or None
+        sha256 of the expert's file, and of the data set.
+    gain : tuple of tuple or None
+        K (m, n) of the expert u = -K (x - x*).
+    error, fit : Fraction or None
+        Largest Euclidean distance of the applied inputs of policy and expert on the domain, and of policy and data at the data's states.
+    regret : (Q, R, bound) or None
+        Weights of a stage cost, not negative, and how much of it per step the loop pays at most in the long run.
+    """
+
+    size: Fraction
+    kind: str
+    expert: str | None
+    gain: tuple[Vector, ...] | None
+    error: Fraction | None
+    data: str | None
+    fit: Fraction | None
+    regret: tuple[Vector, Vector, Fraction] | None
+
+
+@dataclass(frozen=True)
 class Requirement:
     """Everything that a requirement demands; absent things are None.
 
@@ -85,6 +116,8 @@ class Requirement:
         The set to reach and stay in (practical stability); the box that the region must not leave.
     minimum : str
         Least evidence level, "L0" to "L3".
+    imitation : Imitation or None
+        What ``imitation_iss`` demands, and no other property.
     """
 
     name: str
@@ -110,6 +143,7 @@ class Requirement:
     target: Box | None
     safe: Box | None
     minimum: str
+    imitation: Imitation | None = None
 
 
 def requirement_name(path: Path) -> str:
@@ -160,6 +194,9 @@ def read_requirement(data: bytes, name: str) -> Requirement:
     top = _table(required, controller=_path, lyapunov=_path, dt=_positive, method=_word(*METHODS), saturation=_word("clip", "forbid"),
                  parameters=_parameters, target=box, safe=box, equilibrium=_table({}, x=vector, tolerance=vector),
                  decrease=_table({"rate": _positive}), evidence=_table({}, minimum=_word(*LEVELS)),
+                 attack=_table({"size": _positive, "norm": _word("l2")}), data=_table({"file": _named_file, "error": _positive}),
+                 expert=_table({}, file=_named_file, kind=_word("lqr", "mpc"), gain=_rows, error=_positive),
+                 regret=_table({"Q": vector, "R": _entries, "bound": _positive}),
                  prover=_table({}, method=_given, degree=_given, stages=_given))(table, "")
     plain = {key: top[key] for key in ("property", "controller", "lyapunov", "time", "dt", "method", "domain", "target", "safe")}
     inner = {key: value for part in ("equilibrium", "decrease", "evidence") for key, value in (top[part] or {}).items()}
@@ -167,12 +204,32 @@ def read_requirement(data: bytes, name: str) -> Requirement:
     found = Requirement(
         name=name, sha256=hashlib.sha256(data).hexdigest(), plant=plant, plant_sha256=plant_sha256, **plain, **top["region"],
         saturation=top["saturation"] or "clip", parameters=top["parameters"] or {}, minimum=inner.get("minimum") or "L2",
-        equilibrium=inner.get("x"), tolerance=inner.get("tolerance"), rate=inner.get("rate"))
+        equilibrium=inner.get("x"), tolerance=inner.get("tolerance"), rate=inner.get("rate"),
+        imitation=_imitation(top))
     for holds, at, sentence in _consistency(found):
         _need(holds, at, sentence)
     need(found.equilibrium is None or found.domain.surrounds(found.equilibrium), Code.EQUILIBRIUM_OUTSIDE_DOMAIN, "equilibrium.x",
          "this is not in the interior of [domain]; enlarge [domain] or correct it")
     return found
+
+
+def _imitation(top: dict[str, Any]) -> Imitation | None:
+    """The tables of ``imitation_iss``, read together; no other property has one of them."""
+    asked = top["property"] == PROPERTIES[4]
+    for key in ("attack", "expert", "controller") if asked else ("attack", "expert", "data", "regret"):
+        _need((top[key] is not None) == asked, key, f"{PROPERTIES[4]} needs [attack], [expert] and a controller; no other property has such tables")
+    if not asked:
+        return None
+    expert, data, regret = top["expert"], top["data"] or {"file": (None, None), "error": None}, top["regret"]
+    kind = expert["kind"] or "onnx"
+    _need((expert["file"] is None) == (kind == "lqr") and (expert["gain"] is not None) == (kind == "lqr"), "expert",
+          'an expert is file = { path, sha256 } of an ONNX network, kind = "lqr" with its gain, or kind = "mpc" with the file of its weights')
+    _need(expert["error"] is None or kind != "mpc", "expert.error", "an MPC is no graph, so this distance has no proof; demand [data] error instead")
+    _need(expert["error"] or data["error"], "expert.error", "nothing is demanded about the expert; add this, or [data]")
+    cost = None if regret is None else (regret["Q"], regret["R"], regret["bound"])
+    _need(cost is None or min((*cost[0], *cost[1])) >= 0, "regret", "a weight of the cost is negative, so that of the expert might be too")
+    return Imitation(top["attack"]["size"], kind, (expert["file"] or (None, None))[1], expert["gain"], expert["error"], data["file"][1],
+                     data["error"], cost)
 
 
 @dataclass(frozen=True)
@@ -248,8 +305,9 @@ def _consistency(r: Requirement) -> Iterator[tuple[bool, str, str]]:
     yield discrete or r.dt is None, "dt", 'a time step belongs to discrete time; write time = "discrete" or remove dt'
     yield discrete or r.method is None, "method", 'a discretisation belongs to discrete time; write time = "discrete" or remove method'
     yield r.method is None or r.dt is not None, "dt", 'a discretisation needs the time step; add for example dt = "1/20"'
-    for key, value, name in (("decrease.rate", r.rate, PROPERTIES[1]), ("target", r.target, PROPERTIES[2])):
-        yield (value is None) == (r.property != name), key, f"{name} needs this, and no other property has it; change property, or add or remove it"
+    for key, value, names in (("decrease.rate", r.rate, PROPERTIES[1:2]), ("target", r.target, PRACTICAL)):
+        yield ((value is None) == (r.property not in names), key,
+               f"{' and '.join(names)} needs this, and no other property has it; change property, or add or remove it")
     yield not discrete or r.rate is None or r.rate < 1, "decrease.rate", "in discrete time V+ <= (1 - rate) V needs a rate below 1"
     yield (any(v is not None for v in (r.contains, r.min_radius, r.min_volume)) or (r.level is not None and r.lyapunov is not None), "region",
            "nothing is demanded of the region; add contains, min_radius, min_volume, or the numeric level of a named lyapunov function")
@@ -317,7 +375,7 @@ def _named_file(value: Any, at: str) -> tuple[str, str]:
     return fields["path"], fields["sha256"]
 
 
-def _number(value: Any, at: str) -> Fraction:
+def read_number(value: Any, at: str) -> Fraction:
     """Read a number; unlike in a certificate, a person may write an integer, a float (its text counts) or a decimal exponent."""
     _need(type(value) in (str, int, _Float), at, 'a number is expected here, written as "0.15" or "3/20"')
     if found := _EXPONENT.fullmatch(str(value)):
@@ -326,25 +384,34 @@ def _number(value: Any, at: str) -> Fraction:
 
 
 def _positive(value: Any, at: str) -> Fraction:
-    number = _number(value, at)
+    number = read_number(value, at)
     _need(number > 0, at, f"{number} is not positive; write a number above zero")
     return number
 
 
 def _level(value: Any, at: str) -> Fraction | None:
-    return None if value == "max" else _number(value, at)
+    return None if value == "max" else read_number(value, at)
 
 
 def _vector(items: Any, at: str, size: int | None) -> Vector:
     _need(type(items) is list, at, "a list of numbers is expected here")
     need(size in (None, len(items)), Code.BAD_SHAPE, at, f"{len(items)} numbers where [domain] lo has {size}; one per state is expected")
-    return tuple(_number(item, f"{at}[{i}]") for i, item in enumerate(items))
+    return tuple(read_number(item, f"{at}[{i}]") for i, item in enumerate(items))
+
+
+def _entries(items: Any, at: str) -> Vector:
+    return _vector(items, at, None)
+
+
+def _rows(items: Any, at: str) -> tuple[Vector, ...]:
+    _need(type(items) is list, at, "a list of rows of numbers is expected here")
+    return tuple(_vector(row, f"{at}[{i}]", None) for i, row in enumerate(items))
 
 
 def _loop(value: Any, at: str) -> tuple[tuple[Vector, ...], tuple[Vector, ...]]:
     """The matrices A, square, and B, with as many rows."""
-    fields = _table({"A": list, "B": list})(value, at)
-    a, b = (tuple(_vector(row, f"{at}.{key}[{i}]", None) for i, row in enumerate(fields[key])) for key in "AB")
+    fields = _table({"A": _rows, "B": _rows})(value, at)
+    a, b = fields["A"], fields["B"]
     fits = len(a) == len(b) and all(len(row) == len(a) for row in a) and len({len(row) for row in b}) == 1
     need(fits, Code.BAD_SHAPE, at, "A is a square matrix and B one with as many rows, each a list of rows")
     return a, b
@@ -368,7 +435,7 @@ def _parameters(table: Any, at: str) -> dict[str, tuple[Fraction, Fraction]]:
              "this is not the name of a parameter; `certctl systems NAME` prints them")
         ends = value if isinstance(value, list) else [value, value]
         _need(len(ends) == 2, f"{at}.{key}", 'a parameter is a number or a pair ["lo", "hi"]')
-        lo, hi = (_number(end, f"{at}.{key}") for end in ends)
+        lo, hi = (read_number(end, f"{at}.{key}") for end in ends)
         _need(lo <= hi, f"{at}.{key}", f"the pair is empty: {lo} is above {hi}")
         found[key] = lo, hi
     return found

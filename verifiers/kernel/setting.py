@@ -47,13 +47,15 @@ class Source:
 
 @dataclass(eq=False)
 class Setting:
-    """What a claim is about: the requirement, the plant, the loop, the box (D, cut with [safe]), the functions, and the stages shown so far."""
+    """What a claim is about: the requirement, the plant, the loop, the box (D, cut with [safe]), the policy without measurement errors, the
+    functions, and the stages shown so far."""
 
     requirement: Requirement
     spec: PlantSpec
     loop: Loop
     lo: tuple[Fraction, ...]
     hi: tuple[Fraction, ...]
+    policy: Graph | None = None
     functions: dict[str, Source] = field(default_factory=dict)
     stages: list[tuple[str, Fraction]] = field(default_factory=list)
 
@@ -101,10 +103,18 @@ def open_setting(requirement: Requirement, plant: bytes, controller: bytes | Non
     n, lo, hi = len(spec.states), requirement.domain.lo, requirement.domain.hi
     need(len(lo) == n, Code.BAD_SHAPE, "domain", f"the plant has {n} states, the domain {len(lo)}")
     network = None if controller is None else read_onnx(controller, "controller.onnx").graph
-    loop = closed_loop(spec, network, requirement.parameters, time=requirement.time, dt=requirement.dt, method=requirement.method)
+    acting = network if network is None or requirement.imitation is None else mistaken(network, requirement.imitation.size)
+    loop = closed_loop(spec, acting, requirement.parameters, time=requirement.time, dt=requirement.dt, method=requirement.method)
     if requirement.safe is not None:
         lo, hi = tuple(map(max, lo, requirement.safe.lo)), tuple(map(min, hi, requirement.safe.hi))
-    return Setting(requirement, spec, loop, lo, hi)
+    return Setting(requirement, spec, loop, lo, hi, network)
+
+
+def mistaken(policy: Graph, size: Fraction) -> Graph:
+    """``x -> policy(x + d)`` for unknown d with ``|d_i| <= size``, among which is every d of a Euclidean norm of at most ``size``."""
+    b = Builder()
+    x = b.input(policy.input_sizes[0])
+    return b.build(b.inline(policy, [b.binary("add", x, b.const([(-size, size)] * b.size(x)))]))
 
 
 def read_function(data: bytes, n: int, at: str) -> Graph:
@@ -115,11 +125,17 @@ def read_function(data: bytes, n: int, at: str) -> Graph:
     return graph
 
 
+def plain(value: Any) -> Any:
+    """Rationals as texts, tuples as lists: what JSON can hold."""
+    return [plain(v) for v in value] if isinstance(value, tuple) else str(value) if isinstance(value, Fraction) else value
+
+
 def expected_claim(requirement: Requirement, spec: PlantSpec, region: object) -> dict[str, Any]:
     """The claim that answers a requirement, but for the region's level where the requirement leaves it open."""
     def text(q: Fraction | None) -> str | None:
         return None if q is None else str(q)
-    return {"property": requirement.property, "time": requirement.time, "dt": text(requirement.dt), "method": requirement.method,
+    extra = {} if requirement.imitation is None else {"imitation": {key: plain(value) for key, value in vars(requirement.imitation).items()}}
+    return {"property": requirement.property, "time": requirement.time, "dt": text(requirement.dt), "method": requirement.method, **extra,
             "domain": {"lo": list(map(str, requirement.domain.lo)), "hi": list(map(str, requirement.domain.hi))},
             "parameters": {key: [str(a), str(b)] for key, (a, b) in sorted({**spec.parameters, **requirement.parameters}.items())},
             "saturation": requirement.saturation, "rate": text(requirement.rate), "arithmetic": "real", "region": region}

@@ -11,6 +11,7 @@ from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Floats
 from verifiers.kernel.properties import Goal
 from verifiers.kernel.rational import down, up
+from verifiers.kernel.requirement import PRACTICAL
 from verifiers.kernel.setting import Source, make_stage
 from verifiers.region import quadratic as quad
 from verifiers.region.attraction import SAMPLES, Undecided, Work, _explain_stuck, _short, text
@@ -22,18 +23,18 @@ DIRECTIONS, LEVELS, SHRINK = 4000, 60, 0.9
 
 
 def prove(work: Work) -> None:
-    """Prove ``forward_invariance`` or ``practical_stability``; fills ``work`` or raises Refuted or Undecided."""
+    """Prove ``forward_invariance``, ``practical_stability`` or the loop of ``imitation_iss``; fills ``work`` or raises Refuted or Undecided."""
     setting, r = work.setting, work.setting.requirement
     name, level = _function_and_level(work)
     source = setting.functions[name]
+    goal, level = (Goal("invariance"), level) if r.property == "forward_invariance" else _practical_goal(work, name, level)
     stage = make_stage(setting, source, level, None)
-    goal = Goal("invariance") if r.property == "forward_invariance" else _practical_goal(work, name, level)
     out = work.run(stage, goal, "shell-1", 20 * len(setting.lo))
     if out.stuck_lo.size:
         _explain_stuck(work, stage, out)
     work.obligations.append({"id": "shell-1", "proof": {"kind": "box_tree", "function": name, "level": text(level),
                                                         "tree": work.tree("shell-1", out.tree)}})
-    if r.property == "practical_stability":
+    if r.property in PRACTICAL:
         work.obligations.insert(0, {"id": "inner", "proof": {"kind": "evaluation", "level": text(goal.inner_level)}})
     setting.stages.append((name, level))
     work.stage, work.region = stage, (name, level)
@@ -87,12 +88,13 @@ def _invariant_level(work: Work, matrix: Floats, origin: Floats, top: float) -> 
     raise Undecided(Code.NO_PROOF_FOUND, "shell-1", "no ellipsoid of the linearised loop's quadratic keeps its trajectories; name a function")
 
 
-def _practical_goal(work: Work, name: str, level: Fraction) -> Goal:
-    """The inner level: as high as the target allows, and above the values at which the function does not decrease."""
+def _practical_goal(work: Work, name: str, level: Fraction) -> tuple[Goal, Fraction]:
+    """The inner level: as high as the target allows, and above the values at which the function does not decrease; and the level, lowered below the
+    sampled states outside at which it does not, where it is not a demanded one."""
     setting = work.setting
     target = setting.requirement.target
     if target is None:
-        raise Refusal(Code.BAD_REQUIREMENT, "target", "practical_stability needs [target]")
+        raise Refusal(Code.BAD_REQUIREMENT, "target", f"{setting.requirement.property} needs [target]")
     lo, hi = work.box
     source = setting.functions[name]
     if source.network is not None:
@@ -109,4 +111,10 @@ def _practical_goal(work: Work, name: str, level: Fraction) -> Goal:
     bad = ~(samples.decrease < 0) & (samples.value < top)
     low = float(samples.value[bad].max(initial=float(samples.value.min())))
     inner = _short(Fraction(top - 0.05 * (top - low)), 9)
-    return Goal("practical", inner, t_lo, t_hi)
+    found = cex.lowest_violation(function, samples, lo, hi, above=float(inner), seed=work.seed)
+    if source.network is None and len(found.x) and found.value[0] <= level:
+        level = _short(Fraction(0.97 * float(found.value[0])))
+        if not level > inner:
+            raise Undecided(Code.NO_PROOF_FOUND, "shell-1", f"near {work.states(found.x[0])} the function need not decrease, and that is not in the "
+                            "part of the target that is kept; enlarge [target], or ask for a smaller [attack] size where there is one")
+    return Goal("practical", inner, t_lo, t_hi), level

@@ -13,6 +13,8 @@ A shell claims that every state of :math:`\{V \le c\}` in the domain that is in 
 ``contains``, ``radius``   a state of the box or ball demanded that is in no region
 =========================  ==================================================================================================================
 
+Measurement errors of ``imitation_iss`` are unknowns p like constants in an interval; its bounds on the policy alone (``error``, ``fit``, ``regret``)
+are not asked.
 What no query says: that the equilibrium exists, and what happens in its ellipsoid (matrix inequalities, docs/theory/local.md).  And a tree shows
 :math:`d \le -\delta` where a query asks for :math:`d < 0` at each state: for a continuous d every trajectory still tends to the regions
 proved before (LaSalle), but not in a bounded time.
@@ -29,7 +31,7 @@ from verifiers.kernel.bundle import Bundle, open_bundle, read_file
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Builder, Graph, Node, affine_from_rational
 from verifiers.kernel.rational import parse, parse_matrix, parse_vector
-from verifiers.kernel.requirement import Requirement, read_requirement, requirement_name
+from verifiers.kernel.requirement import PRACTICAL, Requirement, read_requirement, requirement_name
 from verifiers.kernel.setting import Setting, open_setting, read_function
 from verifiers.kernel.sos import polynomial_graph
 from verifiers.kernel.stage import quadratic, strip_output
@@ -154,7 +156,7 @@ def open_claim(path: Path, given: Path | None = None) -> Claim:
 def _shell(claim: Claim, name: str, region: Region, inner: Sequence[Region]) -> Iterator[Named]:
     """Decrease, containment and command of one shell, and what practical stability asks of its inner level."""
     kind = claim.requirement.property
-    if kind == "practical_stability":
+    if kind in PRACTICAL:
         yield from _practical(claim, region)
     elif kind == "forward_invariance" and claim.requirement.time == "discrete":
         yield f"{name}.invariant", _invariant(claim, region)
@@ -176,7 +178,7 @@ def _decrease(claim: Claim, region: Region, inner: Sequence[Region]) -> Query:
     parts = _within(values, region, inner)
     if kind == "forward_invariance":
         parts.append(at_least(0, region[1]))
-    if kind == "practical_stability":
+    if kind in PRACTICAL:
         parts.append(at_least(0, _inner_level(claim)))
     if claim.requirement.time == "continuous":
         d, kinks = _lie(claim, values, region[0] if rate else strip_output(region[0]).graph)
@@ -300,7 +302,7 @@ def _inner_level(claim: Claim) -> Fraction:
 def _practical(claim: Claim, region: Region) -> Iterator[Named]:
     level, target = _inner_level(claim), claim.requirement.target
     if target is None:
-        raise Refusal(Code.BAD_REQUIREMENT, "target", "practical_stability needs [target]")
+        raise Refusal(Code.BAD_REQUIREMENT, "target", f"{claim.requirement.property} needs [target]")
     values = claim.start()
     inside = at_most(values.value(region[0]), level)
     yield "inner.target", claim.query(values, And((inside, _outside(values, values.x, target.lo, target.hi))))

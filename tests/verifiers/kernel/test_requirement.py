@@ -39,8 +39,13 @@ minimum = "L2"
 DISCRETE = GOOD.replace('"continuous"', '"discrete"\ndt = "1/20"\nmethod = "euler"')
 EXPONENTIAL = GOOD.replace("asymptotic", "exponential") + '[decrease]\nrate = "0.5"\n'
 PRACTICAL = GOOD.replace("asymptotic_stability_roa", "practical_stability") + '[target]\nlo = ["-1", "-1"]\nhi = ["1", "1"]\n'
-SAFE = GOOD + '[safe]\nlo = ["-4", "-50"]\nhi = ["4", "50"]\n'
 SHA = "0" * 64
+IMITATION = (PRACTICAL.replace("practical_stability", "imitation_iss") + '[attack]\nsize = "0.1"\nnorm = "l2"\n'
+             f'[expert]\nfile = {{ path = "e.onnx", sha256 = "{SHA}" }}\nerror = "1/2"\n'
+             f'[data]\nfile = {{ path = "d.csv", sha256 = "{SHA}" }}\nerror = "1/3"\n[regret]\nQ = ["1", "0"]\nR = ["1"]\nbound = "2"\n')
+GAIN = IMITATION.replace(f'[expert]\nfile = {{ path = "e.onnx", sha256 = "{SHA}" }}', '[expert]\nkind = "lqr"\ngain = [["1", "2"]]')
+MPC = IMITATION.replace('[expert]\n', '[expert]\nkind = "mpc"\n').replace('error = "1/2"\n', "")
+SAFE = GOOD + '[safe]\nlo = ["-4", "-50"]\nhi = ["4", "50"]\n'
 
 
 def read(text: str | bytes) -> Requirement:
@@ -52,7 +57,8 @@ def swap(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-@pytest.mark.parametrize("text", [GOOD, DISCRETE, EXPONENTIAL, PRACTICAL, SAFE], ids=["good", "discrete", "exponential", "practical", "safe"])
+@pytest.mark.parametrize("text", [GOOD, DISCRETE, EXPONENTIAL, PRACTICAL, SAFE, IMITATION, GAIN, MPC],
+                         ids=["good", "discrete", "exponential", "practical", "safe", "imitation", "gain", "mpc"])
 def test_the_good_ones_are_read(text):
     assert read(text).name == "case"
 
@@ -72,7 +78,7 @@ TWINS = {
     "property_type": (GOOD, '"asymptotic_stability_roa"', "3", Code.BAD_REQUIREMENT, "property"),
     "property_float": (GOOD, '"asymptotic_stability_roa"', "1.5", Code.BAD_REQUIREMENT, "property"),
     "property_word": (GOOD, "asymptotic_stability_roa", "stable", Code.BAD_REQUIREMENT, "property"),
-    "property_planned": (GOOD, "asymptotic_stability_roa", "imitation_iss", Code.UNSUPPORTED, "property"),
+    "property_planned": (GOOD, "asymptotic_stability_roa", "hybrid_roa", Code.UNSUPPORTED, "property"),
     "time_word": (GOOD, '"continuous"', '"sampled"', Code.BAD_REQUIREMENT, "time"),
     "saturation_word": (GOOD, "time ", 'saturation = "off"\ntime ', Code.BAD_REQUIREMENT, "saturation"),
     "saturation_empty": (GOOD, "time ", 'saturation = ""\ntime ', Code.BAD_REQUIREMENT, "saturation"),
@@ -126,6 +132,29 @@ TWINS = {
     "exponential_level_zero": (EXPONENTIAL, '"max"', '"0"', Code.BAD_REQUIREMENT, "region.level"),
     "practical_without_target": (PRACTICAL, '[target]\nlo = ["-1", "-1"]\nhi = ["1", "1"]\n', "", Code.BAD_REQUIREMENT, "target"),
     "target_without_practical": (PRACTICAL, "practical_stability", "forward_invariance", Code.BAD_REQUIREMENT, "target"),
+    "imitation_without_attack": (IMITATION, '[attack]\nsize = "0.1"\nnorm = "l2"\n', "", Code.BAD_REQUIREMENT, "attack"),
+    "imitation_without_expert": (MPC, '[expert]\nkind = "mpc"\n' f'file = {{ path = "e.onnx", sha256 = "{SHA}" }}\n', "", Code.BAD_REQUIREMENT,
+                                 "expert"),
+    "imitation_without_controller": (IMITATION, 'controller = "nets/controller.onnx"\n', "", Code.BAD_REQUIREMENT, "controller"),
+    "imitation_without_target": (IMITATION, '[target]\nlo = ["-1", "-1"]\nhi = ["1", "1"]\n', "", Code.BAD_REQUIREMENT, "target"),
+    "attack_without_imitation": (PRACTICAL, "[target]", '[attack]\nsize = "0.1"\nnorm = "l2"\n[target]', Code.BAD_REQUIREMENT, "attack"),
+    "regret_without_imitation": (PRACTICAL, "[target]", '[regret]\nQ = ["1", "1"]\nR = ["1"]\nbound = "1"\n[target]', Code.BAD_REQUIREMENT, "regret"),
+    "attack_zero": (IMITATION, '"0.1"', '"0"', Code.BAD_REQUIREMENT, "attack.size"),
+    "attack_negative": (IMITATION, '"0.1"', '"-0.1"', Code.BAD_REQUIREMENT, "attack.size"),
+    "attack_other_norm": (IMITATION, '"l2"', '"l-infinity"', Code.BAD_REQUIREMENT, "attack.norm"),
+    "attack_without_norm": (IMITATION, '\nnorm = "l2"', "", Code.BAD_REQUIREMENT, "attack.norm"),
+    "expert_of_two_kinds": (GAIN, 'kind = "lqr"', f'kind = "lqr"\nfile = {{ path = "e.onnx", sha256 = "{SHA}" }}', Code.BAD_REQUIREMENT, "expert"),
+    "expert_without_gain": (GAIN, 'gain = [["1", "2"]]\n', "", Code.BAD_REQUIREMENT, "expert"),
+    "expert_with_gain_and_file": (IMITATION, 'error = "1/2"', 'error = "1/2"\ngain = [["1", "2"]]', Code.BAD_REQUIREMENT, "expert"),
+    "expert_kind": (GAIN, '"lqr"', '"pid"', Code.BAD_REQUIREMENT, "expert.kind"),
+    "expert_without_digest": (IMITATION, f'path = "e.onnx", sha256 = "{SHA}"', 'path = "e.onnx"', Code.BAD_REQUIREMENT, "expert.file.sha256"),
+    "expert_mpc_with_error": (MPC, "[data]", 'error = "1/2"\n[data]', Code.BAD_REQUIREMENT, "expert.error"),
+    "expert_nothing_demanded": (MPC, f'[data]\nfile = {{ path = "d.csv", sha256 = "{SHA}" }}\nerror = "1/3"\n', "", Code.BAD_REQUIREMENT,
+                                "expert.error"),
+    "data_error_zero": (IMITATION, '"1/3"', '"0"', Code.BAD_REQUIREMENT, "data.error"),
+    "regret_weight_negative": (IMITATION, 'Q = ["1", "0"]', 'Q = ["1", "-1"]', Code.BAD_REQUIREMENT, "regret"),
+    "regret_weight_of_inputs_negative": (IMITATION, 'R = ["1"]', 'R = ["-1"]', Code.BAD_REQUIREMENT, "regret"),
+    "regret_short": (IMITATION, 'Q = ["1", "0"]', 'Q = ["1"]', Code.BAD_SHAPE, "regret.Q"),
     "target_outside": (PRACTICAL, '[target]\nlo = ["-1", "-1"]\nhi = ["1", "1"]', '[target]\nlo = ["20", "-1"]\nhi = ["21", "1"]',
                        Code.BAD_REQUIREMENT, "target"),
     "safe_outside": (SAFE, '["-4", "-50"]\nhi = ["4", "50"]', '["20", "-50"]\nhi = ["40", "50"]', Code.BAD_REQUIREMENT, "safe"),

@@ -239,9 +239,36 @@ def clipped_near(folder: Path) -> Path:
     return ask(folder, ROA + CONTINUOUS + box("domain", ["1"]) + '[region]\nmin_volume = "1/10"\n', plant=plant, controller=layers([[-1.0]]))
 
 
+DATA = b"theta [rad],omega [rad/s],u [N*m]\n0,0,0\n0.1,0,-0.2\n-2e-1,1/2,0.2\n"
+EXPERT = layers([[-2.0, -0.4]])
+
+
+def named(key: str, name: str, data: bytes) -> str:
+    """A TOML line that names a file with its sha256."""
+    return f'{key} = {{ path = "{name}", sha256 = "{hashlib.sha256(data).hexdigest()}" }}\n'
+
+
+def imitation(folder: Path) -> Path:
+    """The sampled pendulum under a policy that imitates a linear expert, with measurement errors: every bound is demanded."""
+    text = ('property = "imitation_iss"\n' + PENDULUM + EULER + box("domain", ["1", "4"]) + box("target", ["1/4", "1/2"]) + SMALL
+            + '[attack]\nsize = "1/100"\nnorm = "l2"\n[expert]\n' + named("file", "expert.onnx", EXPERT) + 'error = "3/4"\n[data]\n'
+            + named("file", "data.csv", DATA) + 'error = "1/20"\n[regret]\nQ = ["1", "1"]\nR = ["1"]\nbound = "1"\n')
+    found = ask(folder, text, controller=TANH)
+    (folder / "expert.onnx").write_bytes(EXPERT)
+    (folder / "data.csv").write_bytes(DATA)
+    return found
+
+
+def imitated_gain(folder: Path) -> Path:
+    """The same in continuous time, for an expert that is a gain, and without data."""
+    text = ('property = "imitation_iss"\n' + PENDULUM + CONTINUOUS + box("domain", ["1", "4"]) + box("target", ["1/4", "1/2"]) + SMALL
+            + '[attack]\nsize = "1/100"\nnorm = "l2"\n[expert]\nkind = "lqr"\ngain = [["2", "2/5"]]\nerror = "3/4"\n')
+    return ask(folder, text, controller=TANH)
+
+
 BASES: dict[str, Callable[[Path], Path]] = {f.__name__: f for f in (
     linear, pendulum, network_shell, discrete, discrete_shell, exponential, practical, sampled_practical, invariance, sampled_invariance, forbid,
-    interval, own, biased, rotation, clipped, clipped_near)}
+    interval, own, biased, rotation, clipped, clipped_near, imitation, imitated_gain)}
 
 
 def prove(requirement: Path, out: Path | None = None, budget: float = 30.0) -> Verdict:

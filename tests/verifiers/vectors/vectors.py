@@ -124,6 +124,21 @@ def same_set_other_kind(twin: Twin) -> None:
         twin.add(name, {"kind": kind})
 
 
+def imitated(twin: Twin) -> dict[str, Any]:
+    """What the claim says of expert, data and measurement errors."""
+    found: dict[str, Any] = twin.claim["imitation"]
+    return found
+
+
+def part(twin: Twin, key: str, name: str, data: bytes) -> None:
+    """Another expert or data set everywhere: in the bundle, beside the requirement, and in the digests of requirement and claim."""
+    old, new = (build.hashlib.sha256(v).hexdigest() for v in (twin.files[name], data))
+    twin.files[name] = data
+    (twin.folder / name).write_bytes(data)
+    said(old, new)(twin)
+    put(imitated(twin), key, new)
+
+
 def negative(twin: Twin) -> None:
     """V becomes -V, everywhere."""
     data = build.network(
@@ -292,6 +307,43 @@ VECTORS: list[Vector] = [
     Vector("invariance-not-shown-not-empty", "invariance", C.MISSING_OBLIGATION, lambda t: t.drop("volume")),
     Vector("command-exceeds-limit", "clipped", C.COMMAND_EXCEEDS_LIMIT, forbidden),
     Vector("command-exceeds-limit-near-equilibrium", "clipped_near", C.COMMAND_EXCEEDS_LIMIT, forbidden),
+    # imitation under measurement errors
+    Vector("attack-larger-than-proved", "imitation", C.DECREASE, lambda t: (
+        said('size = "1/100"', 'size = "1/10"')(t), put(imitated(t), "size", "1/10"))),
+    Vector("attack-larger-and-not-claimed", "imitation", C.CLAIM_MISMATCH, said('size = "1/100"', 'size = "1/10"')),
+    Vector("attack-larger-in-continuous-time", "imitated_gain", C.DECREASE, lambda t: (
+        said('size = "1/100"', 'size = "1/10"')(t), put(imitated(t), "size", "1/10"))),
+    Vector("attack-left-out-of-the-claim", "imitation", C.CLAIM_MISMATCH, lambda t: t.claim.pop("imitation")),
+    Vector("practical-sold-as-imitation", "practical", C.BAD_REQUIREMENT, said("practical_stability", "imitation_iss")),
+    Vector("imitation-tube-leaves-domain", "imitation", C.IMAGE, lambda t: (t.level("shell-1", "3"), t.tree("shell-1", refine(1, 0, 6)))),
+    Vector("imitation-target-smaller", "imitation", C.TARGET_NOT_CONTAINED, said(
+        build.box("target", ["1/4", "1/2"]), build.box("target", ["1/20", "1/10"]))),
+    Vector("policy-that-does-not-contract", "imitation", C.DECREASE, controller(build.layers([[0.5, 0.1], [0.25, 0.05]], [[-0.3, -0.2]]))),
+    Vector("expert-swapped", "imitation", C.DIGEST_MISMATCH, lambda t: t.files.update({"expert.onnx": build.layers([[-2.0, -0.3]])})),
+    Vector("expert-another-everywhere", "imitation", C.NOT_PROVED, lambda t: part(t, "expert", "expert.onnx", build.layers([[2.0, 0.4]]))),
+    Vector("expert-of-other-sizes", "imitation", C.BAD_SHAPE, lambda t: part(t, "expert", "expert.onnx", build.layers([[2.0, 0.4], [2.0, 0.4]]))),
+    Vector("expert-not-given", "imitation", C.DIGEST_MISMATCH, lambda t: (t.proof("error").pop("expert"), t.files.pop("expert.onnx"))),
+    Vector("expert-gain-another", "imitated_gain", C.NOT_PROVED, lambda t: (said('"2/5"', '"7/5"')(t), put(imitated(t), "gain", [["2", "7/5"]]))),
+    Vector("expert-gain-too-short", "imitated_gain", C.BAD_SHAPE, lambda t: (said(', "2/5"', '')(t), put(imitated(t), "gain", [["2"]]))),
+    Vector("error-too-small", "imitation", C.NOT_PROVED, lambda t: (said('error = "3/4"', 'error = "1/2"')(t), put(imitated(t), "error", "1/2"))),
+    Vector("error-not-shown", "imitation", C.MISSING_OBLIGATION, lambda t: (t.drop("error"), t.files.pop("expert.onnx"))),
+    Vector("error-leaf-excused", "imitation", C.MALFORMED_CERTIFICATE, lambda t: t.tree("error", lambda _: bytes([132]))),
+    Vector("data-another", "imitation", C.DIGEST_MISMATCH, lambda t: t.files.update({"data.csv": build.DATA.replace(b"0.1", b"0.2")})),
+    Vector("data-another-everywhere", "imitation", C.NOT_PROVED, lambda t: part(t, "data", "data.csv", build.DATA.replace(b"-0.2\n", b"0.2\n"))),
+    Vector("data-columns-swapped", "imitation", C.BAD_SHAPE, lambda t: part(t, "data", "data.csv", build.DATA.replace(
+        b"theta [rad],omega [rad/s]", b"omega [rad/s],theta [rad]"))),
+    Vector("data-other-unit", "imitation", C.BAD_SHAPE, lambda t: part(t, "data", "data.csv", build.DATA.replace(b"theta [rad]", b"theta [deg]"))),
+    Vector("data-without-rows", "imitation", C.BAD_SHAPE, lambda t: part(t, "data", "data.csv", build.DATA[:build.DATA.index(b"\n")])),
+    Vector("data-short-row", "imitation", C.BAD_SHAPE, lambda t: part(t, "data", "data.csv", build.DATA.replace(b"0.1,0,", b"0.1,"))),
+    Vector("data-nan", "imitation", C.BAD_NUMBER, lambda t: part(t, "data", "data.csv", build.DATA.replace(b"0.1", b"nan"))),
+    Vector("fit-too-small", "imitation", C.NOT_PROVED, lambda t: (
+        said('error = "1/20"', 'error = "1/10000"')(t), put(imitated(t), "fit", "1/10000"))),
+    Vector("fit-not-shown", "imitation", C.MISSING_OBLIGATION, lambda t: (t.drop("fit"), t.files.pop("data.csv"))),
+    Vector("regret-too-small", "imitation", C.NOT_PROVED, lambda t: (
+        said('bound = "1"', 'bound = "1/2"')(t), put(imitated(t), "regret", [["1", "1"], ["1"], "1/2"]))),
+    Vector("regret-not-shown", "imitation", C.MISSING_OBLIGATION, lambda t: t.drop("regret")),
+    Vector("regret-weight-missing", "imitation", C.BAD_SHAPE, lambda t: (
+        said('R = ["1"]', 'R = []')(t), put(imitated(t), "regret", [["1", "1"], [], "1"]))),
     # the region is not what is demanded (T05)
     Vector("contains-not-contained", "pendulum", C.NOT_CONTAINED, said('contains = { lo = ["-1/20", "-1/20"], hi = ["1/20", "1/20"] }',
                                                                        'contains = { lo = ["-9/10", "-3"], hi = ["9/10", "3"] }')),
