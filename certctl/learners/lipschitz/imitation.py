@@ -26,6 +26,7 @@ from certctl.result import Result, from_verdict
 from certctl.scaffold import Wish, requirement_text
 from verifiers.kernel.codes import Refusal
 from verifiers.kernel.graph import Graph
+from verifiers.kernel.onnx_reader import read_onnx
 from verifiers.kernel.rational import parse
 from verifiers.load.floats import evaluate
 from verifiers.load.to_onnx import to_onnx
@@ -329,7 +330,8 @@ def learn_lipschitz_imitation(
 
     attack : float, optional
         Also report what each policy with a proved bound keeps of the expert, under measurement errors of this size
-        (:func:`certctl.learners.lipschitz.guarantee.guarantee`); needs plant and expert.
+        (:func:`certctl.learners.lipschitz.guarantee.guarantee`), and write the requirement ``NAME_iss.requirement.toml``
+        (:func:`certctl.learners.lipschitz.demand.write_demand`); needs plant and expert.
 
     Returns
     -------
@@ -378,8 +380,11 @@ def learn_lipschitz_imitation(
                 results = prove_candidate(learned, name, budget=budget, workers=workers, loop=loop, progress=progress)
         report_on = None
         if attack is not None and results[0] is not None and problem is not None and expert is not None:
+            from certctl.learners.lipschitz.demand import write_demand
             from certctl.learners.lipschitz.guarantee import guarantee
 
+            policy = read_onnx((folder / f"{name}.onnx").read_bytes(), f"{name}.onnx").graph
+            write_demand(folder, name, problem, policy, learned_from(folder, pairs, dagger), expert, str(attack), contains)
             report_on = guarantee(problem, (folder / f"{name}.onnx").read_bytes(), results[0], bound, learned_from(folder, pairs, dagger), expert,
                                   attack=attack, folder=out / "expert")
         found.append(Candidate(bound, learned, *results, report_on))
