@@ -200,9 +200,10 @@ class Stage:
         return Evaluation(v_lo[:, 0], v_hi[:, 0], most[:, 0], least[:, 0], slopes, image, v_after)
 
     def _by_taylor(self, lo: Floats, hi: Floats) -> Evaluation:
-        reading = TaylorReading(lo, hi)
+        reading = TaylorReading(lo, hi, taped=True)
         with np.errstate(all="ignore"):
-            v, rise = map(reading.whole, read(self.rise, reading, [reading.start()]))
+            v, rise = read(self.rise, reading, [reading.start()])
+            v, rise = reading.whole(v), reading.whole(reading.settled(rise))
             scores = np.abs(rise.p[1:1 + reading.n, :, 0]) + np.abs(hessian(reading, rise.q[:, :, 0], reading.n)).sum(axis=2).T
             low = least(reading, rise)[:, 0]
             at = np.flatnonzero(~(low > 0))

@@ -20,6 +20,10 @@ with a third derivative :math:`m \pm r` for :math:`|t| \le w`, since there :math
 :math:`\tfrac14 w^3`; and where the natural range is narrower still, by a constant.  So an entry that is nearly quadratic in the box loses a term of
 third order only, while interval derivatives lose one of second order.
 
+**Errors pulled back.**  A taped reading also keeps what each model adds to the error and how errors of its arguments reach it, so that
+:meth:`TaylorReading.settled` can bound the error of a scalar output by :math:`\sum_k |\lambda_k|\,\mathrm{own}_k` with enclosed adjoints
+:math:`\lambda_k` (docs/theory/enclosures.md): errors that cancel in the next layer are not added up there.
+
 **Kinks** (relu, leaky relu, abs, min, max) are straight where their sign is known over the box.  Elsewhere either the row is doubled and
 each copy takes one of the two straight pieces *on the whole box* (a phase), or the chord is taken, and the distance to it is half its bound
 times a new :math:`1 + \zeta_k`.  At every point of the box the graph's value is that of one of the phases, and that phase's own inequalities hold
@@ -49,6 +53,7 @@ from verifiers.kernel.graph import NONSMOOTH, Bools, Floats, Graph, Node, read
 from verifiers.kernel.jets import split_boxes
 from verifiers.kernel.rational import down, up
 from verifiers.kernel.smooth import TINY, U, outward, smooth_derivatives, third_derivative
+from verifiers.kernel.tape import Pull, Step, by_affine, by_index, by_slope, pulled_back
 
 Rows = NDArray[np.intp]
 MAX_SYMBOLS = 64
@@ -71,6 +76,7 @@ class Model:
     lo: Floats
     hi: Floats
     age: int
+    step: Step | None = None
 
     def size(self) -> Floats:
         """``|p|_1 + |q|_1`` (R, m), rounded up."""
@@ -89,17 +95,11 @@ def total(parts: Floats) -> Floats:
     return np.asarray(np.abs(parts).sum(axis=0) * (1 + 2 * (parts.shape[0] + 2) * U))
 
 
-def _sealed(p: Floats, q: Floats, e: Floats, bounds: tuple[Floats, Floats], age: int) -> Model:
+def _sealed(p: Floats, q: Floats, e: Floats, bounds: tuple[Floats, Floats], age: int, step: Step | None = None) -> Model:
     """Cover the rounding of an error that was computed with few operations; intersect the bounds with those of the polynomial."""
     e = e * (1 + 64 * U) + TINY
     wide = (total(p[1:]) + total(q) + e) * (1 + 8 * U) + 4 * U * np.abs(p[0])
-    return Model(p, q, e, np.fmax(bounds[0], p[0] - wide), np.fmin(bounds[1], p[0] + wide), age)
-
-
-def _scaled(x: Model, factor: float) -> Model:
-    """``factor * x`` for a power of two up to sign: exact."""
-    ends = factor * x.lo, factor * x.hi
-    return Model(factor * x.p, factor * x.q, abs(factor) * x.e, *(ends if factor > 0 else ends[::-1]), x.age)
+    return Model(p, q, e, np.fmax(bounds[0], p[0] - wide), np.fmin(bounds[1], p[0] + wide), age, step)
 
 
 def _middle(lo: Floats, hi: Floats) -> tuple[Floats, Floats]:
@@ -126,6 +126,8 @@ class TaylorReading:
         The boxes.
     splits : int
         A box may be doubled into at most ``2**splits`` rows; kinks that are met after that are relaxed.
+    taped : bool
+        Keep the steps that :meth:`settled` needs; never where rows may be doubled.
 
     Notes
     -----
@@ -133,7 +135,7 @@ class TaylorReading:
     MAX_ORDER_2 inputs there are no quadratic terms.
     """
 
-    def __init__(self, lo: Floats, hi: Floats, splits: int = 0) -> None:
+    def __init__(self, lo: Floats, hi: Floats, splits: int = 0, taped: bool = False) -> None:
         centre, radius = split_boxes(lo, hi)
         self.box, self.centre, self.radius = (lo, hi), centre, radius[:, :, 0].T
         self.n, self.most = centre.shape[1], 1 << splits
@@ -141,9 +143,29 @@ class TaylorReading:
         self.used: Rows = np.zeros(centre.shape[0], dtype=np.intp)  # symbols of each row
         self.copies: list[Rows] = []  # per doubling the row that each new row continues
         self.phases: list[tuple[Model, Floats]] = []
+        self.steps = 0 if taped and not splits else -1
         self.paired = self.n + MAX_PAIRED if self.n <= MAX_ORDER_2 else 0
         self.second, self.first = np.tril_indices(self.paired)
         self.square = self.first == self.second
+
+    def step(self, own: Floats, *pulls: tuple[Step | None, Pull]) -> Step | None:
+        """A step of the tape, where there is one."""
+        if self.steps < 0:
+            return None
+        self.steps += 1
+        return Step(self.steps, own * (1 + 64 * U) + TINY, pulls)
+
+    def scaled(self, x: Model, factor: float) -> Model:
+        """``factor * x`` for a power of two up to sign: exact."""
+        ends, step = (factor * x.lo, factor * x.hi), self.step(np.zeros((1, 1)), (x.step, by_slope(factor, 0.0)))
+        return Model(factor * x.p, factor * x.q, abs(factor) * x.e, *(ends if factor > 0 else ends[::-1]), x.age, step)
+
+    def settled(self, x: Model) -> Model:
+        """The scalar model with its error pulled back through the tape, where that is smaller."""
+        if x.step is None or x.e.shape[1] != 1:
+            return x
+        e = pulled_back(x.step, len(self.rows))
+        return replace(x, e=np.where(e < x.e, e, x.e))
 
     def start(self) -> Model:
         """The input itself: ``c + r xi``, without error."""
@@ -151,7 +173,7 @@ class TaylorReading:
         p[0] = self.centre
         for i in range(self.n):
             p[1 + i, :, i] = self.radius[:, i]
-        return Model(p, NO_PAIRS, np.zeros(self.centre.shape), *self.box, 0)
+        return Model(p, NO_PAIRS, np.zeros(self.centre.shape), *self.box, 0, self.step(np.zeros((1, 1))))
 
     def fresh(self, x: Model) -> Model:
         """The model with a row for each row that there is now; a constant keeps its one row."""
@@ -204,7 +226,7 @@ class TaylorReading:
         """A constant; an unknown one carries its width as error."""
         lo, hi = (np.array([[bound(pair[k]) for pair in node.data]]) for k, bound in ((0, down), (1, up)))
         middle, off = _middle(lo, hi)
-        return Model(middle[None], NO_PAIRS, off, lo, hi, len(self.copies))
+        return Model(middle[None], NO_PAIRS, off, lo, hi, len(self.copies), self.step(off))
 
     def affine(self, node: Node, x: Model) -> Model:
         """``W x + b``: Higham's ``gamma_m |W| |x|`` for each coefficient."""
@@ -212,58 +234,61 @@ class TaylorReading:
         inner, outer = data.weight.shape[1], data.weight.shape[0]
         gamma = 2 * (inner + 8) * U
         p, q = ((t.reshape(-1, inner) @ data.weight.T).reshape(*t.shape[:2], outer) if len(t) else NO_PAIRS for t in (x.p, x.q))
-        size = x.size()
-        e = (x.e + gamma * size) @ np.abs(data.weight).T
+        size, wide_w = x.size(), np.abs(data.weight)
+        own, e = gamma * size @ wide_w.T, x.e @ wide_w.T
         if data.weight_radius is not None:
-            e = e + (size + x.e) @ data.weight_radius.T
+            own, e = own + size @ data.weight_radius.T, e + x.e @ data.weight_radius.T
         middle, off = _middle(x.lo, x.hi)
         y, wide = middle @ data.weight.T + data.bias, (off + gamma * (np.abs(middle) + off)) @ np.abs(data.weight).T
         if data.weight_radius is not None:
             wide = wide + (np.abs(middle) + off) @ data.weight_radius.T
         p[0] += data.bias
-        e, wide = e * (1 + gamma) + 2 * U * np.abs(p[0]), wide * (1 + gamma) + 2 * U * np.abs(y)
+        own, wide = own * (1 + gamma) + 2 * U * np.abs(p[0]), wide * (1 + gamma) + 2 * U * np.abs(y)
         if data.bias_radius is not None:
-            e, wide = e + data.bias_radius, wide + data.bias_radius
-        return _sealed(p, q, e, outward(y - wide, y + wide), x.age)
+            own, wide = own + data.bias_radius, wide + data.bias_radius
+        step = self.step(own, (x.step, by_affine(data)))
+        return _sealed(p, q, e * (1 + gamma) + own, outward(y - wide, y + wide), x.age, step)
 
     def take(self, node: Node, x: Model) -> Model:
         """A selection."""
-        return x.part(lambda a: a[..., list(node.data)], x.age)
+        step = self.step(np.zeros((1, 1)), (x.step, by_index(node.data, x.e.shape[-1])))
+        return replace(x.part(lambda a: a[..., list(node.data)], x.age), step=step)
 
     def concat(self, node: Node, parts: Sequence[Model]) -> Model:
         """A concatenation; missing coefficients are zero."""
         parts = [self.fresh(x) for x in parts]
         rows, width = max(x.e.shape[0] for x in parts), sum(x.e.shape[1] for x in parts)
         p, q = (np.zeros((max(len(t) for t in group), rows, width)) for group in ([x.p for x in parts], [x.q for x in parts]))
-        (e, lo, hi), at = (np.empty((rows, width)) for _ in range(3)), 0
+        (e, lo, hi), at, pulls = (np.empty((rows, width)) for _ in range(3)), 0, []
         for x in parts:
             end = at + x.e.shape[1]
+            pulls.append((x.step, lambda m, r, at=at, end=end: (m[:, at:end], r[:, at:end])))
             p[:len(x.p), :, at:end], e[:, at:end], lo[:, at:end], hi[:, at:end] = x.p, x.e, x.lo, x.hi
             if len(x.q):
                 q[:len(x.q), :, at:end] = x.q
             at = end
-        return Model(p, q if len(q) else NO_PAIRS, e, lo, hi, len(self.copies))
+        return Model(p, q if len(q) else NO_PAIRS, e, lo, hi, len(self.copies), self.step(np.zeros((1, 1)), *pulls))
 
     def binary(self, node: Node, a: Model, b: Model) -> Model:
         """Elementwise operation of two vectors."""
         a, b = self.fresh(a), self.fresh(b)
         if node.op in ("add", "sub"):
-            return self._sum(a, b if node.op == "add" else _scaled(b, -1.0))
+            return self._sum(a, b if node.op == "add" else self.scaled(b, -1.0))
         if node.op == "mul":
             return self._product(a, b)
         if node.op == "div":
             return self._product(a, self._smooth(b, "inverse", 0))
         sign = 1.0 if node.op == "max" else -1.0  # max(a, b) = b + relu(a - b), min(a, b) = b - relu(b - a)
-        top = self._kink(_scaled(self._sum(a, _scaled(b, -1.0)), sign), 0.0, 0.0)
+        top = self._kink(self.scaled(self._sum(a, self.scaled(b, -1.0)), sign), 0.0, 0.0)
         a, b, choose = self.fresh(a), self.fresh(b), np.maximum if node.op == "max" else np.minimum
-        y = self._sum(b, _scaled(top, sign))
+        y = self._sum(b, self.scaled(top, sign))
         return replace(y, lo=np.fmax(y.lo, choose(a.lo, b.lo)), hi=np.fmin(y.hi, choose(a.hi, b.hi)))
 
     def unary(self, node: Node, x: Model) -> Model:
         """Elementwise function."""
         x = self.fresh(x)
         if node.op == "neg":
-            return _scaled(x, -1.0)
+            return self.scaled(x, -1.0)
         if node.op in NONSMOOTH:
             left = node.data if node.op == "leaky_relu" else Fraction(-1 if node.op == "abs" else 0)
             return self._kink(x, float(left), up(left) - down(left))
@@ -271,7 +296,9 @@ class TaylorReading:
 
     def _sum(self, a: Model, b: Model) -> Model:
         (p, p_off), (q, q_off) = _added(a.p, b.p), _added(a.q, b.q)
-        return _sealed(p, q, a.e + b.e + p_off + q_off, outward(a.lo + b.lo, a.hi + b.hi), len(self.copies))
+        own, same = p_off + q_off, by_slope(1.0, 0.0)
+        step = self.step(own, (a.step, same), (b.step, same))
+        return _sealed(p, q, a.e + b.e + own, outward(a.lo + b.lo, a.hi + b.hi), len(self.copies), step)
 
     def _product(self, a: Model, b: Model) -> Model:
         if len(a.p) > len(b.p):
@@ -291,9 +318,11 @@ class TaylorReading:
             cross += np.where(self.square[:many, None, None], 0.0, left[j] * right[i])
             q = _added(q, cross)[0]
         # a coefficient is a sum of at most four products, and all products together are at most |a|_1 |b|_1
-        e = a.e * (wide_b + b.e) + wide_a * b.e + lost + 8 * U * (wide_a * wide_b)
+        own = lost + 8 * U * (wide_a * wide_b)
+        step = self.step(own, (a.step, by_slope(*_middle(b.lo, b.hi))), (b.step, by_slope(a.p[0], total(a.p[1:]) + total(a.q))))
         ends = np.stack([a.lo * b.lo, a.lo * b.hi, a.hi * b.lo, a.hi * b.hi])
-        return _sealed(p, q, e, outward(ends.min(axis=0), ends.max(axis=0)), len(self.copies))
+        e = a.e * (wide_b + b.e) + wide_a * b.e + own
+        return _sealed(p, q, e, outward(ends.min(axis=0), ends.max(axis=0)), len(self.copies), step)
 
     def _smooth(self, x: Model, op: str, power: int) -> Model:
         n, start = min(self.paired, len(x.p) - 1), np.clip(x.p[0], x.lo, x.hi)
@@ -313,21 +342,22 @@ class TaylorReading:
         p, q = f1 * x.p, f1 * x.q if len(x.q) else x.q
         p[0] = f0
         bend = np.abs(f2)
-        lost = rest * (2 * g + rest) + x.e * (2 * (g + rest) + x.e)
+        lost, bent = rest * (2 * g + rest), bend * (2 * (g + rest) + x.e) * (1 + 8 * U)
         if n > 0:
             slopes = x.p[1:1 + n]
             many = self.pairs(n)
             square = (f2 * slopes)[self.first[:many]] * slopes[self.second[:many]]
             square *= np.where(self.square[:many], 1.0, 2.0)[:, None, None]
             q = _added(square, q)[0] if len(q) else square
-        e = f0_off + f1_off * wide + np.abs(f1) * (x.e + 2 * U * (g + rest)) + missed + bend * (lost + 8 * U * g * g)
+        own = f0_off + f1_off * wide + np.abs(f1) * 2 * U * (g + rest) + missed + bend * (lost + 8 * U * g * g)
+        e = own + (np.abs(f1) + bent) * x.e
         low, high = _middle(value[0][1], value[1][1])
         flat = ~(e < high) | (start != x.p[0])  # also where the expansion is undefined
         if flat.any():
             p, q = np.where(flat, 0.0, p), np.where(flat, 0.0, q) if len(q) else q
             p[0] = np.where(flat, low, p[0])
-            e = np.where(flat, high, e)
-        return _sealed(p, q, e, (value[0][1], value[1][1]), x.age)
+            e, own, f1, bent = np.where(flat, high, e), np.where(flat, high, own), np.where(flat, 0.0, f1), np.where(flat, 0.0, bent)
+        return _sealed(p, q, e, (value[0][1], value[1][1]), x.age, self.step(own, (x.step, by_slope(f1, bent))))
 
     def _kink(self, x: Model, left: float, left_off: float) -> Model:
         """``x`` where x > 0, ``left * x`` where x < 0; ``left_off`` bounds the rounding of ``left <= 1``."""
@@ -340,13 +370,15 @@ class TaylorReading:
         # chord s x + t (1 + zeta): for every s between left and 1 the function less s x lies between 0 and the larger end
         s = np.where(open_, np.clip((hi - left * lo) / (hi - lo), left, 1.0), np.where(over, 1.0, left))
         t = np.where(open_, 0.5 * (1 + 8 * U) * np.maximum((1 - s) * hi, (left - s) * lo), 0.0)
-        own = row, entry, number = self._own(x, open_)
+        symbol = row, entry, number = self._own(x, open_)
         p, q = np.zeros((max(len(x.p), 1 + self.n + self.symbols if row.size else 0), *x.p.shape[1:])), s * x.q if len(x.q) else x.q
         p[:len(x.p)] = s * x.p
         p[0] += t
-        p[1 + self.n + number, row, entry] = t[own[:2]]
-        t[own[:2]] = 0.0
-        return _sealed(p, q, np.abs(s) * x.e + t + off + 2 * U * (total(p) + total(q)), outward(low - off, ends.max(axis=0) + off), x.age)
+        p[1 + self.n + number, row, entry] = t[symbol[:2]]
+        t[symbol[:2]] = 0.0
+        own = t + off + 2 * U * (total(p) + total(q))
+        step = self.step(own, (x.step, by_slope(s, 0.0)))
+        return _sealed(p, q, np.abs(s) * x.e + own, outward(low - off, ends.max(axis=0) + off), x.age, step)
 
     def _own(self, x: Model, open_: Bools) -> tuple[Rows, Rows, Rows]:
         """Rows, entries and numbers of the symbols that open kinks get: each row counts its own, up to MAX_SYMBOLS."""
