@@ -37,6 +37,7 @@ _SHOWN = {
     "radius": "the region contains the ball demanded",
     "volume": "the region has at least this volume",
     "optimality": "in every leaf the conditions of optimality hold, or the problem is infeasible",
+    "lipschitz": "measurement errors move the command by at most their size times the constant; the tree is of the loop with such a push",
     "error": "policy and expert apply inputs within the error demanded of each other, on the whole domain",
     "fit": "the policy applies the data's inputs at the data's states, within the error demanded",
     "regret": "in the target no step costs more than the bound demanded, whatever the measurement errors",

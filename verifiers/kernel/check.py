@@ -17,7 +17,7 @@ from verifiers.kernel.bundle import Bundle, open_bundle, read_file
 from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.definite import is_positive_definite, is_positive_semidefinite, rationals
 from verifiers.kernel.graph import Bools, Floats
-from verifiers.kernel.imitation import bounded_graph, data_graph
+from verifiers.kernel.imitation import bounded_graph, data_graph, pushed_loop
 from verifiers.kernel.lipschitz import check_bound
 from verifiers.kernel.local import Enclosure, Matrix, Vector, check_equilibrium, check_local, ellipsoid_volume
 from verifiers.kernel.properties import Goal, Part, check_boundary, check_cover, check_shell
@@ -258,6 +258,8 @@ def _rules(case: Case) -> dict[str, Rule]:
         rules["inner"] = _inner
     shells = sum(name.startswith("shell-") for name in given) if attraction else 1
     rules |= {f"shell-{k}": _shell for k in range(1, shells + 1)}
+    if r.imitation is not None and "lipschitz" in given:
+        rules = {"lipschitz": _lipschitz, **rules}
     for name, rule in (("error", _below), ("fit", _fit), ("regret", _below)):
         if r.imitation is not None and getattr(r.imitation, name) is not None:
             rules[name] = rule
@@ -416,6 +418,13 @@ def _volume(case: Case, name: str) -> tuple[str, int, float | None]:
     need(volume > 0, Code.EMPTY_REGION, name, "the certified volume is zero")
     case.volume = volume
     return proof["kind"], count, volume
+
+
+def _lipschitz(case: Case, name: str) -> Shown:
+    """Measurement errors move the command by at most their size times a constant; from here on the loop is the one with such a push."""
+    proof = case.proof(name, ("lipschitz_sdp",), ("level", "multipliers"))
+    case.setting.loop = pushed_loop(case.setting, proof["level"], proof["multipliers"], name)
+    return proof["kind"], 0, None
 
 
 def _below(case: Case, name: str) -> Shown:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.definite import rationals
 from verifiers.kernel.graph import Builder, Graph, affine_from_rational
+from verifiers.kernel.lipschitz import differences
 from verifiers.kernel.onnx_reader import read_onnx
+from verifiers.kernel.plant import Loop
+from verifiers.kernel.rational import parse_vector
 from verifiers.kernel.requirement import Box, Imitation, read_number
-from verifiers.kernel.setting import Setting
+from verifiers.kernel.setting import Setting, mistaken
 
 Vector = Sequence[Fraction]
 
@@ -39,10 +43,10 @@ def bounded_graph(setting: Setting, rest: Vector, name: str, expert: bytes | Non
     Refusal
         ``DIGEST_MISMATCH`` for another file than the requirement names, ``BAD_SHAPE``, ``BAD_REQUIREMENT``, and what the reader of networks raises.
     """
-    asked, b, target = _asked(setting), Builder(), setting.requirement.target
+    (asked, policy), b, target = _asked(setting), Builder(), setting.requirement.target
     x = b.input(len(setting.lo))
     if name == "error":
-        learnt, master = (_limited(setting, b, graph, x) for graph in (setting.policy, _expert(asked, rest, expert)))
+        learnt, master = (_limited(setting, b, graph, x) for graph in (policy, _expert(asked, rest, expert)))
         limit = asked.error or Fraction(0)
         return _squares(b, b.binary("sub", learnt, master), [Fraction(1)] * b.size(learnt)), limit * limit, setting.requirement.domain
     if asked.regret is None or target is None:
@@ -66,7 +70,7 @@ def data_graph(setting: Setting, data: bytes) -> tuple[tuple[tuple[Fraction, ...
     Refusal
         ``DIGEST_MISMATCH`` for another file than the requirement names, ``BAD_SHAPE``, ``BAD_NUMBER``, ``MALFORMED_CERTIFICATE``.
     """
-    asked, spec, b = _asked(setting), setting.spec, Builder()
+    (asked, policy), spec, b = _asked(setting), setting.spec, Builder()
     need(hashlib.sha256(data).hexdigest() == asked.data, Code.DIGEST_MISMATCH, "data", "the data set is not the file that the requirement names")
     head, *lines = data.decode("ascii", "replace").replace("\r\n", "\n").rstrip("\n").split("\n")
     named, n = ",".join(f"{s.name} [{s.unit}]" for s in (*spec.states, *spec.inputs)), len(spec.states)
@@ -74,14 +78,36 @@ def data_graph(setting: Setting, data: bytes) -> tuple[tuple[tuple[Fraction, ...
     rows = tuple(tuple(read_number(cell, f"data, row {i}") for cell in line.split(",")) for i, line in enumerate(lines, 2))
     need(rows and all(len(row) == n + len(spec.inputs) for row in rows), Code.BAD_SHAPE, "data", "a row has one number for each state and input")
     z = b.input(len(rows[0]))
-    learnt, limit = _limited(setting, b, setting.policy, b.take(z, range(n))), asked.fit or Fraction(0)
+    learnt, limit = _limited(setting, b, policy, b.take(z, range(n))), asked.fit or Fraction(0)
     return rows, _squares(b, b.binary("sub", learnt, b.take(z, range(n, b.size(z)))), [Fraction(1)] * len(spec.inputs)), limit * limit
 
 
-def _asked(setting: Setting) -> Imitation:
-    if setting.requirement.imitation is None:
-        raise Refusal(Code.UNSUPPORTED, "property", "only imitation_iss bounds this")
-    return setting.requirement.imitation
+def pushed_loop(setting: Setting, constant: Fraction, multipliers: Any, at: str) -> Loop:
+    r"""The loop of the policy without measurement errors, and with a push e on its command that is at least as large as what errors do to it.
+
+    Parameters
+    ----------
+    constant : Fraction
+        :math:`\alpha` of the policy on the domain widened by the size :math:`\bar d` of the errors; then :math:`|e_j| \le \alpha \bar d`.
+    multipliers : list of str
+        Its proof, as in :mod:`verifiers.kernel.lipschitz`.
+
+    Raises
+    ------
+    Refusal
+        ``NOT_DEFINITE`` where the constant is not proved, and what the readers raise.
+    """
+    (asked, policy), box = _asked(setting), setting.requirement.domain
+    found = differences(policy, Box(tuple(v - asked.size for v in box.lo), tuple(v + asked.size for v in box.hi)))
+    proved = constant > 0 and found.proves(constant, parse_vector(multipliers, f"{at}.multipliers", len(found.low)))
+    need(proved, Code.NOT_DEFINITE, at, "the matrix of these multipliers is not proved positive definite at the constant given")
+    return setting.closed(mistaken(policy, Fraction(0), constant * asked.size))
+
+
+def _asked(setting: Setting) -> tuple[Imitation, Graph]:
+    if setting.requirement.imitation is None or setting.policy is None:
+        raise Refusal(Code.UNSUPPORTED, "property", "only imitation_iss bounds this, and of a policy")
+    return setting.requirement.imitation, setting.policy
 
 
 def _expert(asked: Imitation, rest: Vector, file: bytes | None) -> Graph:

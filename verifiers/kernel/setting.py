@@ -64,6 +64,11 @@ class Setting:
         """The exponential rate, zero where none is required."""
         return self.requirement.rate or Fraction(0)
 
+    def closed(self, acting: Graph | None) -> Loop:
+        """The loop with another policy."""
+        r = self.requirement
+        return closed_loop(self.spec, acting, r.parameters, time=r.time, dt=r.dt, method=r.method)
+
 
 def congruent(matrix: Matrix, frame: Matrix) -> Matrix:
     """``Tᵀ P T``, exact."""
@@ -103,18 +108,23 @@ def open_setting(requirement: Requirement, plant: bytes, controller: bytes | Non
     n, lo, hi = len(spec.states), requirement.domain.lo, requirement.domain.hi
     need(len(lo) == n, Code.BAD_SHAPE, "domain", f"the plant has {n} states, the domain {len(lo)}")
     network = None if controller is None else read_onnx(controller, "controller.onnx").graph
-    acting = network if network is None or requirement.imitation is None else mistaken(network, requirement.imitation.size)
-    loop = closed_loop(spec, acting, requirement.parameters, time=requirement.time, dt=requirement.dt, method=requirement.method)
+    loop = closed_loop(spec, network, requirement.parameters, time=requirement.time, dt=requirement.dt, method=requirement.method)
     if requirement.safe is not None:
         lo, hi = tuple(map(max, lo, requirement.safe.lo)), tuple(map(min, hi, requirement.safe.hi))
-    return Setting(requirement, spec, loop, lo, hi, network)
+    setting = Setting(requirement, spec, loop, lo, hi, network)
+    if network is not None and requirement.imitation is not None:
+        setting.loop = setting.closed(mistaken(network, requirement.imitation.size, Fraction(0)))
+    return setting
 
 
-def mistaken(policy: Graph, size: Fraction) -> Graph:
-    """``x -> policy(x + d)`` for unknown d with ``|d_i| <= size``, among which is every d of a Euclidean norm of at most ``size``."""
+def mistaken(policy: Graph, size: Fraction, push: Fraction) -> Graph:
+    """``x -> policy(x + d) + e`` for unknown d and e with ``|d_i| <= size``, among which is every d of a Euclidean norm of at most ``size``, and
+    ``|e_j| <= push``."""
     b = Builder()
     x = b.input(policy.input_sizes[0])
-    return b.build(b.inline(policy, [b.binary("add", x, b.const([(-size, size)] * b.size(x)))]))
+    seen = b.binary("add", x, b.const([(-size, size)] * b.size(x)))
+    u = b.inline(policy, [seen])[0]
+    return b.build([b.binary("add", u, b.const([(-push, push)] * b.size(u)))])
 
 
 def read_function(data: bytes, n: int, at: str) -> Graph:

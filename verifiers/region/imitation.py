@@ -12,18 +12,25 @@ import numpy as np
 
 from verifiers.bundle_writer import reference
 from verifiers.kernel.bundle import forbid_pickle, read_file
-from verifiers.kernel.codes import Code, need
+from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.graph import Floats, Graph
 from verifiers.kernel.imitation import bounded_graph, data_graph
-from verifiers.kernel.requirement import Imitation, read_table
-from verifiers.kernel.setting import Setting, outward
+from verifiers.kernel.jets import JetReading, read_jets, split_boxes
+from verifiers.kernel.lipschitz import Differences, differences, layers
+from verifiers.kernel.requirement import Box, Imitation, read_table
+from verifiers.kernel.setting import Setting, mistaken, outward
 from verifiers.kernel.stage import Function, Stage
 from verifiers.load.floats import evaluate
-from verifiers.region.attraction import Refuted, Undecided, Work
+from verifiers.region.attraction import Refuted, Undecided, Work, text
 from verifiers.region.cover import grow_cover
+from verifiers.sdp.layerwise import layerwise
+from verifiers.sdp.lipschitz import METHODS, Multipliers, find_multipliers, least_bound
+from verifiers.sdp.programme import Unsolved
+from verifiers.sdp.rounding import texts
 
-SAMPLES, ROUNDS, SMALLEST, SECONDS = 20_000, 12, 2.0**-14, 240.0
-"""States drawn, rounds of refinement, the smallest side of a leaf as a share of the box, and seconds for a tree."""
+SAMPLES, ROUNDS, SMALLEST, SECONDS, NEAR = 20_000, 12, 2.0**-14, 240.0, 1.1
+"""States drawn, rounds of refinement, the smallest side of a leaf as a share of the box, seconds for a tree, and how far a constant may be above the
+steepest slope sampled before a smaller one is searched."""
 
 
 def read_parts(path: Path, data: bytes) -> dict[str, bytes]:
@@ -52,10 +59,91 @@ def read_parts(path: Path, data: bytes) -> dict[str, bytes]:
     return found
 
 
-def corner_errors(field: Graph, size: Fraction) -> tuple[Graph, ...]:
-    """The loop with the measurement's error at each corner of its box; at most sixteen corners, the first ones in the order of their bits."""
-    n = field.input_sizes[0]
-    held = ((-size, size),) * n
+def soften(setting: Setting, seconds: float) -> dict[str, Any] | None:
+    r"""Bound what measurement errors do to the command by a Lipschitz constant, where that is less than what enclosures make of them.
+
+    Parameters
+    ----------
+    setting : Setting
+        Of a requirement of ``imitation_iss``; its loop is then the policy's without errors, with a push of the constant times the size.
+    seconds : float
+        For the solver.
+
+    Returns
+    -------
+    dict or None
+        The obligation ``lipschitz``; None where nothing is gained, or no multipliers are found.  The kernel checks it.
+
+    Notes
+    -----
+    Interval arithmetic carries a box of errors through every layer by absolute values of weights, which loses a factor that grows with the depth.
+    """
+    asked, policy = setting.requirement.imitation, setting.policy
+    if asked is None or policy is None:
+        return None
+    box = setting.requirement.domain
+    around = Box(tuple(v - asked.size for v in box.lo), tuple(v + asked.size for v in box.hi))
+    try:
+        found = differences(policy, around)
+    except Refusal:
+        return None
+    best = _constant(policy, found, around, seconds)
+    if best is None or not float(best[0] * asked.size) < _widest(setting, asked.size):
+        return None
+    setting.loop = setting.closed(mistaken(policy, Fraction(0), best[0] * asked.size))
+    return {"id": "lipschitz", "proof": {"kind": "lipschitz_sdp", "level": text(best[0]), "multipliers": texts(best[1])}}
+
+
+def _constant(policy: Graph, found: Differences, box: Box, seconds: float) -> tuple[Fraction, tuple[Fraction, ...]] | None:
+    """A constant that is proved, with its multipliers: without a solver where that is near the steepest slope sampled, else the least one."""
+    neurons = layers(policy)
+    if not neurons:
+        bound = Fraction(float(np.linalg.norm(np.asarray(found.output, dtype=np.float64), 2)) * 1.000001 + 1e-12)
+        return (bound, ()) if found.proves(bound, ()) else None
+    quick = layerwise(found, neurons, METHODS[0], seconds=seconds)
+    if not isinstance(quick, Unsolved) and (near := _proved(found, neurons, quick[0], METHODS[0], seconds)) is not None:
+        if float(near[0]) <= NEAR * _steepest(policy, box):
+            return near
+    else:
+        near = None
+    least = least_bound(found, neurons, METHODS[-1], seconds=seconds)
+    best = None if isinstance(least, Unsolved) else _proved(found, neurons, float(np.sqrt(max(least.x[0], 0.0))), METHODS[-1], seconds)
+    return min((c for c in (near, best) if c is not None), default=None)
+
+
+def _proved(found: Differences, neurons: list[int], guess: float, method: str, seconds: float) -> tuple[Fraction, tuple[Fraction, ...]] | None:
+    if not 0 < guess < np.inf:
+        return None
+    bound = Fraction(f"{guess * 1.0005:.6g}")
+    answer = find_multipliers(found, neurons, bound, method, seconds=seconds)
+    return (bound, tuple(answer.values)) if isinstance(answer, Multipliers) else None
+
+
+def _steepest(policy: Graph, box: Box, step: float = 1e-5) -> float:
+    """The largest norm of difference quotients at some states of a box; from below."""
+    x = np.random.default_rng(0).uniform([float(v) for v in box.lo], [float(v) for v in box.hi], (500, len(box.lo)))
+    base = evaluate(policy, x)
+    slopes = np.stack([(evaluate(policy, x + step * e) - base) / step for e in np.eye(x.shape[1])], axis=2)
+    return float(np.nan_to_num(np.linalg.norm(slopes, 2, axis=(1, 2))).max())
+
+
+def _widest(setting: Setting, size: Fraction) -> float:
+    """Half the width to which enclosures blow up a command at the equilibrium, with the box of errors."""
+    rest = np.array([[float(v) for v in setting.requirement.equilibrium or setting.spec.equilibrium_x]])
+    with np.errstate(all="ignore"):
+        centre, radius = split_boxes(rest, rest)
+        reading = JetReading(radius, 1)
+        low, high = reading.bounds(read_jets(mistaken(setting.policy, size, Fraction(0)), reading, reading.start(centre)))  # type: ignore[arg-type]
+    return float((high - low).max() / 2)
+
+
+def corner_errors(setting: Setting, field: Graph) -> tuple[Graph, ...]:
+    """The loop with the errors of the measurement, or the push on the command, at each corner of their box; at most sixteen corners."""
+    asked, acting = setting.requirement.imitation, setting.loop.command
+    if asked is None or acting is None:
+        return ()
+    held = max((v.data for v in acting.nodes if v.op == "const" and all(lo < 0 < hi and lo == -hi for lo, hi in v.data)), key=lambda d: d[0][1])
+    n, size = len(held), held[0][1]
     found = []
     for k in range(min(2**n, 16)):
         ends = tuple((size, size) if k >> i & 1 else (-size, -size) for i in range(n))

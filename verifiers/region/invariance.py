@@ -35,7 +35,7 @@ def prove(work: Work) -> None:
     work.obligations.append({"id": "shell-1", "proof": {"kind": "box_tree", "function": name, "level": text(level),
                                                         "tree": work.tree("shell-1", out.tree)}})
     if r.property in PRACTICAL:
-        work.obligations.insert(0, {"id": "inner", "proof": {"kind": "evaluation", "level": text(goal.inner_level)}})
+        work.obligations.insert(-1, {"id": "inner", "proof": {"kind": "evaluation", "level": text(goal.inner_level)}})
     setting.stages.append((name, level))
     work.stage, work.region = stage, (name, level)
 

@@ -13,8 +13,8 @@ A shell claims that every state of :math:`\{V \le c\}` in the domain that is in 
 ``contains``, ``radius``   a state of the box or ball demanded that is in no region
 =========================  ==================================================================================================================
 
-Measurement errors of ``imitation_iss`` are unknowns p like constants in an interval; its bounds on the policy alone (``error``, ``fit``, ``regret``)
-are not asked.
+Measurement errors of ``imitation_iss`` (or the push that they give to the command, by the constant of ``lipschitz``) are unknowns p like constants
+in an interval; that constant and the bounds on the policy alone (``error``, ``fit``, ``regret``) are not asked.
 What no query says: that the equilibrium exists, and what happens in its ellipsoid (matrix inequalities, docs/theory/local.md).  And a tree shows
 :math:`d \le -\delta` where a query asks for :math:`d < 0` at each state: for a continuous d every trajectory still tends to the regions
 proved before (LaSalle), but not in a bounded time.
@@ -32,7 +32,7 @@ from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Builder, Graph, Node, affine_from_rational
 from verifiers.kernel.rational import parse, parse_matrix, parse_vector
 from verifiers.kernel.requirement import PRACTICAL, Requirement, read_requirement, requirement_name
-from verifiers.kernel.setting import Setting, open_setting, read_function
+from verifiers.kernel.setting import Setting, mistaken, open_setting, read_function
 from verifiers.kernel.sos import polynomial_graph
 from verifiers.kernel.stage import quadratic, strip_output
 from verifiers.load.derivative import gradient
@@ -141,6 +141,9 @@ def open_claim(path: Path, given: Path | None = None) -> Claim:
         raise Refusal(Code.REQUIREMENT_MISMATCH, "requirement", "the requirement given is not the one in the bundle; verify again")
     requirement = read_requirement(bundle.requirement, requirement_name(given if given is not None else path / "requirement.toml"))
     setting = open_setting(requirement, bundle.plant, bundle.controller)
+    if "lipschitz" in bundle.obligations and setting.policy is not None and requirement.imitation is not None:
+        constant = parse(bundle.obligations["lipschitz"].get("level"), "lipschitz.level")
+        setting.loop = setting.closed(mistaken(setting.policy, Fraction(0), constant * requirement.imitation.size))
     n, functions = len(setting.lo), dict[str, Graph]()
     for name, item in bundle.functions.items():
         at = f"functions.{name}"

@@ -12,12 +12,10 @@ import pytest
 from verifiers.kernel.check import check
 from verifiers.kernel.codes import Refusal
 from verifiers.kernel.graph import Affine, Builder, Graph
-from verifiers.kernel.plant import closed_loop
-from verifiers.kernel.setting import mistaken
 from verifiers.load.floats import evaluate
 from verifiers.load.to_onnx import to_onnx
 from verifiers.prove import falsify, read_question, verify
-from verifiers.region.imitation import corner_errors
+from verifiers.region.imitation import corner_errors, soften
 
 DATA = "x [m],v [m/s],u [N]\n0,0,0\n1/2,0,-0.5\n-1e-1,0.2,-0.2\n"
 DISCRETE = 'time = "discrete"\ndt = "1/5"\nmethod = "rk4"\n'
@@ -138,22 +136,31 @@ def test_a_file_with_another_digest_is_refused(name, tmp_path):
         read_question(path)
 
 
-def test_corners_of_the_errors_are_among_what_the_kernel_encloses():
+def test_corners_of_the_errors_are_among_what_the_kernel_encloses(tmp_path):
     """The loop's graph over the interval of errors contains each corner's value, and the middle is the loop without errors."""
-    law = policy()
-    spec = read_plant_of_text()
-    whole = closed_loop(spec, mistaken(law, Fraction(1, 10)), {}, time="continuous", dt=None, method=None).field
+    law, setting = policy(), read_question(question(tmp_path, size="1/10", time='time = "continuous"\n')).setting()
+    whole = setting.loop.field
     x = np.random.default_rng(0).uniform(-1, 1, (20, 2))
-    corners = [evaluate(graph, x) for graph in corner_errors(whole, Fraction(1, 10))]
+    corners = [evaluate(graph, x) for graph in corner_errors(setting, whole)]
     assert len(corners) == 4
     for value, d in zip(corners, [(-0.1, -0.1), (0.1, -0.1), (-0.1, 0.1), (0.1, 0.1)], strict=True):
         assert np.allclose(value[:, 1], evaluate(law, x + np.array(d))[:, 0].clip(-2, 2))
     assert np.allclose(evaluate(whole, x)[:, 1], evaluate(law, x)[:, 0].clip(-2, 2))
 
 
-def read_plant_of_text():
-    """The plant of this file."""
-    from verifiers.kernel.plant import read_plant
-    from verifiers.kernel.strict import read_json
-
-    return read_plant(read_json(PLANT.encode(), "cart.plant.json"))
+def test_a_constant_bounds_what_errors_do_to_the_command(tmp_path):
+    """The push is a Lipschitz constant times the size, above what errors of that size were seen to do, and below what enclosures make of them."""
+    setting = read_question(question(tmp_path, size="1/10", time='time = "continuous"\n')).setting()
+    blown = corner_errors(setting, setting.loop.field)
+    found = soften(setting, 20.0)
+    push = float(Fraction(found["proof"]["level"])) / 10
+    pushed = corner_errors(setting, setting.loop.field)
+    assert len(blown) == 4 and len(pushed) == 2
+    rng = np.random.default_rng(0)
+    x, d = rng.uniform(-1, 1, (20_000, 2)), rng.standard_normal((20_000, 2))
+    d *= 0.1 / np.linalg.norm(d, axis=1, keepdims=True)
+    seen = np.abs(evaluate(policy(), x + d) - evaluate(policy(), x)).max()
+    assert 0.9 * push < seen <= push
+    assert np.allclose(evaluate(pushed[1], x)[:, 1], (evaluate(policy(), x)[:, 0] + push).clip(-2, 2))
+    apart = np.stack([np.abs(evaluate(graph, x)[:, 1] - evaluate(setting.loop.field, x)[:, 1]) for graph in blown])
+    assert push < apart.max()  # the box of errors holds some that are longer than the size

@@ -309,10 +309,20 @@ VECTORS: list[Vector] = [
     Vector("command-exceeds-limit-near-equilibrium", "clipped_near", C.COMMAND_EXCEEDS_LIMIT, forbidden),
     # imitation under measurement errors
     Vector("attack-larger-than-proved", "imitation", C.DECREASE, lambda t: (
-        said('size = "1/100"', 'size = "1/10"')(t), put(imitated(t), "size", "1/10"))),
+        said('size = "1/100"', 'size = "1/10"')(t), put(imitated(t), "size", "1/10"), t.drop("lipschitz"))),
     Vector("attack-larger-and-not-claimed", "imitation", C.CLAIM_MISMATCH, said('size = "1/100"', 'size = "1/10"')),
     Vector("attack-larger-in-continuous-time", "imitated_gain", C.DECREASE, lambda t: (
-        said('size = "1/100"', 'size = "1/10"')(t), put(imitated(t), "size", "1/10"))),
+        said('size = "1/100"', 'size = "1/10"')(t), put(imitated(t), "size", "1/10"), t.drop("lipschitz"))),
+    Vector("attack-larger-than-where-the-constant-holds", "imitation", C.NOT_DEFINITE, lambda t: (
+        said('size = "1/100"', 'size = "10"')(t), put(imitated(t), "size", "10"))),
+    Vector("constant-too-small", "imitation", C.NOT_DEFINITE, lambda t: put(t.proof("lipschitz"), "level", "2")),
+    Vector("constant-negative", "imitation", C.NOT_DEFINITE, lambda t: t.proof("lipschitz").update(level="-" + t.proof("lipschitz")["level"])),
+    Vector("constant-larger-than-the-loop-bears", "imitation", C.DECREASE, lambda t: put(t.proof("lipschitz"), "level", "60")),
+    Vector("constant-by-negative-multipliers", "imitation", C.NOT_DEFINITE, lambda t: put(
+        t.proof("lipschitz"), "multipliers", ["-1"] * len(t.proof("lipschitz")["multipliers"]))),
+    Vector("constant-with-a-multiplier-missing", "imitation", C.BAD_SHAPE, lambda t: t.proof("lipschitz")["multipliers"].pop()),
+    Vector("constant-in-another-property", "practical", C.UNEXPECTED_OBLIGATION, lambda t: t.add(
+        "lipschitz", {"kind": "lipschitz_sdp", "level": "1", "multipliers": []})),
     Vector("attack-left-out-of-the-claim", "imitation", C.CLAIM_MISMATCH, lambda t: t.claim.pop("imitation")),
     Vector("practical-sold-as-imitation", "practical", C.BAD_REQUIREMENT, said("practical_stability", "imitation_iss")),
     Vector("imitation-tube-leaves-domain", "imitation", C.IMAGE, lambda t: (t.level("shell-1", "3"), t.tree("shell-1", refine(1, 0, 6)))),
