@@ -26,13 +26,12 @@ from verifiers.kernel.setting import Setting, Source, make_stage
 from verifiers.kernel.stage import Stage
 from verifiers.kernel.tree import LEAF, OUTSIDE
 from verifiers.region import quadratic as quad
+from verifiers.region.largest_quadratic import POLISHED, best_quadratic
 from verifiers.region.sampling import FloatFunction, FloatLoop, float_function
 from verifiers.smt import counterexample as cex
 from verifiers.smt.branch_and_bound import STUCK, Outcome, Progress, Violated, search, sharpest
 
 SAMPLES = 24_000
-RESERVE = 0.05
-"""Share of the linearised loop's rate that a quadratic of ours has to keep everywhere, so that boxes find room to prove it."""
 ZOOM_STATES = 3
 """Largest number of states for which rings about the equilibrium are split unseen: a ring has n 2**n boxes."""
 
@@ -118,13 +117,14 @@ class Work:
         return reference(f"proof/{name}.tree", data)
 
     def run(self, stage: Stage, goal: Goal, name: str, depth: int, shallow: tuple[float, int] | None = None, refute: bool = False,
-            zoom: int = 0) -> Outcome:
-        """Search a stage's tree within the budget (:func:`verifiers.smt.branch_and_bound.search`); a violation leaves its boxes as stuck."""
+            zoom: int = 0, share: float = 1.0) -> Outcome:
+        """Search a stage's tree within the budget (:func:`verifiers.smt.branch_and_bound.search`),
+        or a share of what is left of it; a violation leaves its boxes as stuck."""
         done = self.saved.load(name, stage) if self.saved is not None else None
         keep = (lambda groups: self.saved.store(name, stage, groups)) if self.saved is not None else None
         try:
-            out = search(sharpest(stage), goal, executor=self.executor, budget=self.left, depth=depth, shallow=shallow, refute=refute, zoom=zoom,
-                         phase=name, progress=self.progress, done=done, keep=keep)
+            out = search(sharpest(stage), goal, executor=self.executor, budget=share * self.left, depth=depth, shallow=shallow, refute=refute,
+                         zoom=zoom, phase=name, progress=self.progress, done=done, keep=keep)
         except Violated as no:
             return Outcome(finished=True, stuck_lo=no.args[0], stuck_hi=no.args[1])
         self.boxes += out.boxes
@@ -155,8 +155,10 @@ def prove_attraction(work: Work, starts: Sequence[Floats] = ()) -> None:
     origin = work.where.centre if work.where is not None else ()
     linear = affine_exact(setting.loop.field) is not None
     if "V" not in setting.functions:
-        candidate, level = best_quadratic(work, origin, linear, starts)
-        _own_region(work, candidate, level, linear)
+        found = best_quadratic(work, origin, linear, starts)
+        if found is None:
+            raise Undecided(Code.NO_PROOF_FOUND, "local", "the linearised loop is not proved stable: no quadratic Lyapunov function exists for it")
+        _own_region(work, *found, linear)
         return
     function = float_function(setting.functions["V"].network, work.loop, setting.rate)  # type: ignore[arg-type]
     found = levels(work, function)
@@ -240,8 +242,8 @@ def _scale(p: Floats, candidate: quad.Quadratic) -> Fraction:
     return Fraction(float(np.trace(exact) / np.trace(p)))
 
 
-def _prove_quadratic(work: Work, p: Floats, level: Fraction, origin: tuple[Fraction, ...], linear: bool) -> bool:
-    """Local proof and shell of a quadratic up to a level; records both when they succeed."""
+def _prove_quadratic(work: Work, p: Floats, level: Fraction, origin: tuple[Fraction, ...], linear: bool, share: float = 1.0) -> bool:
+    """Local proof and shell of a quadratic up to a level, within a share of what is left of the budget; records both when they succeed."""
     try:
         candidate = quad.make(p, origin)
     except np.linalg.LinAlgError:
@@ -272,7 +274,8 @@ def _prove_quadratic(work: Work, p: Floats, level: Fraction, origin: tuple[Fract
         n = len(origin)
         octaves = 0.5 * math.log2(level / inner)
         for beyond in DEPTHS:
-            out = work.run(stage, Goal("attraction"), "shell-1", int(n * (octaves + beyond)), zoom=int(octaves) if n <= ZOOM_STATES else 0)
+            out = work.run(stage, Goal("attraction"), "shell-1", int(n * (octaves + beyond)), zoom=int(octaves) if n <= ZOOM_STATES else 0,
+                           share=share)
             if not 0 < len(out.stuck_lo) <= FEW:
                 break
         if out.stuck_lo.size:
@@ -296,68 +299,19 @@ def _short(q: Fraction, digits: int = 6) -> Fraction:
     return Fraction(math.floor(q * scale)) / scale
 
 
-def _reserve(loop: FloatLoop, x: Floats) -> Fraction:
-    """A small share of the rate at which the linearised loop decays: a quadratic that decays no faster than nothing has no proof by boxes."""
-    eigenvalues = np.concatenate([np.linalg.eigvals(each.jacobian(x)) for each in loop.all])
-    slack = -2 * float(eigenvalues.real.max()) if loop.time == "continuous" else 1 - float(np.abs(eigenvalues).max()) ** 2
-    return Fraction(RESERVE * max(slack, 0.0))
-
-
-def best_quadratic(work: Work, origin: tuple[Fraction, ...], linear: bool = False, starts: Sequence[Floats] = ()) -> tuple[Floats, float]:
-    """The quadratic with the largest sampled ellipsoid: Lyapunov solutions and ``starts``, fits on growing sets, then a polish of its factor."""
-    centre = np.array([float(v) for v in origin])
-    lo, hi = work.box
-    n, jacobian = len(origin), work.loop.jacobian(centre)
-    rate = work.setting.rate or _reserve(work.loop, centre)
-    width = np.minimum(hi - centre, centre - lo)
-    weights = [np.diag(1 / width**2), np.eye(n), np.diag(1 / width)]
-    found = [p for p in (quad.from_linearisation(jacobian, work.loop.time, w, float(rate)) for w in weights) if p is not None]
-    found += starts
-    if not found:
-        raise Undecided(Code.NO_PROOF_FOUND, "local", "the linearised loop is not proved stable: no quadratic Lyapunov function exists for it")
-
-    spread = quad.interval_jacobian(work.setting.loop.field, work.where) if work.loop.vertices and work.where is not None else None
-
-    def volume(p: Floats, count: int = 6000) -> float:
-        if spread is not None and not quad.robust(p, *spread, work.loop.time, float(work.setting.rate)) > 0:
-            return -math.inf
-        level = quad.sampled_level(work.loop, p, centre, lo, hi, rate, work.seed, count)
-        return n / 2 * math.log(max(level, 1e-300)) - 0.5 * float(np.linalg.slogdet(p)[1])
-
-    if spread is not None and all(volume(p) == -math.inf for p in found):
-        found += [quad.more_robust(p, *spread, work.loop.time, float(work.setting.rate)) for p in found]
-    best = max(found, key=volume)
-    score = volume(best)
-    rng = np.random.default_rng(work.seed)
-    for factor in () if linear else (1.3, 1.3, 1.3, 1.3):  # a linear loop decreases at every scale or at none: samples further out say nothing new
-        level = quad.sampled_level(work.loop, best, centre, lo, hi, rate, work.seed, 6000)
-        direction = rng.standard_normal((500, n))
-        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        points = direction @ np.linalg.cholesky(np.linalg.inv(best)).T * math.sqrt(level) * factor
-        p = quad.fit(work.loop, quad.scaled_samples(points, 8), centre, float(rate))
-        if p is None or not volume(p) > score:
-            break
-        best, score = p, volume(p)
-    factor, step = np.linalg.cholesky(best), 0.2
-    for trial in range(80 if n <= 4 else 30):
-        new = factor * (1 + step * rng.standard_normal(factor.shape)) + step * 0.1 * np.tril(rng.standard_normal(factor.shape)) * np.abs(factor).max()
-        new = np.tril(new)
-        p = new @ new.T
-        if np.linalg.cond(p) < 1e12 and (value := volume(p)) > score:
-            factor, best, score = new, p, value
-        elif trial % 10 == 9:
-            step *= 0.7
-    return best, quad.sampled_level(work.loop, best, centre, lo, hi, rate, work.seed + 1, 60_000)
-
-
 def _own_region(work: Work, p: Floats, level: float, linear: bool) -> None:
     """Prove the quadratic's ellipsoid as the region, at the largest of a few levels that goes through."""
     origin = work.where.centre if work.where is not None else ()
-    for share in (0.995, 0.97, 0.93, 0.85, 0.7, 0.5, 0.25, 0.1, 0.01):
+    few = len(origin) <= POLISHED
+    for share in (0.995, 0.97, 0.93, 0.85, 0.7, 0.5, 0.25, 0.1, 0.01) if few else (0.995, 0.85, 0.6, 0.35, 0.15, 0.05, 0.01):
         if work.left < 0:
             raise Undecided(Code.BUDGET, "shell-1", "the budget ended; raise --budget")
-        if _prove_quadratic(work, p, Fraction(share * level), origin, linear):
-            return
+        try:
+            if _prove_quadratic(work, p, Fraction(share * level), origin, linear, 1.0 if few else 0.4):
+                return
+        except Undecided as no:  # a smaller ellipsoid is quicker to prove
+            if no.code is not Code.BUDGET or work.left < 1:
+                raise
     raise Undecided(Code.NO_PROOF_FOUND, "shell-1", "no level of the quadratic could be proved; name a Lyapunov function or shrink [domain]")
 
 
