@@ -10,6 +10,7 @@ Everything here is loaded on first use, so that ``import certctl`` needs neither
 ``gate``                         every controller under some folders must have a passing bundle
 ``load_deployable``              the very bytes that the kernel accepted, or :class:`NotDeployable`
 ``explain``                      a refusal code as a paragraph
+``attack_loop``                  the worst measurement errors found against the loop of a requirement; a simulation
 ``learn_lipschitz_imitation``    policies imitated under Lipschitz bounds, and what is proved about each
 ===============================  ====================================================================================
 """
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from certctl.api import Deployable, NotDeployable, load_deployable
     from certctl.codes import explain
     from certctl.gatekeeper import gate
+    from certctl.learners.lipschitz.attack import attack_loop
     from certctl.learners.lipschitz.imitation import learn_lipschitz_imitation
     from verifiers.kernel.check import check
     from verifiers.prove import falsify, verify
@@ -34,9 +36,10 @@ _HOME = {
     "verify": "verifiers.prove", "falsify": "verifiers.prove", "check": "verifiers.kernel.check", "gate": "certctl.gatekeeper",
     "load_deployable": "certctl.api", "Deployable": "certctl.api", "NotDeployable": "certctl.api", "explain": "certctl.codes",
     "learn_lipschitz_imitation": "certctl.learners.lipschitz.imitation", "second_opinion": "verifiers.second.claim",
+    "attack_loop": "certctl.learners.lipschitz.attack",
 }
-__all__ = ["Deployable", "NotDeployable", "check", "explain", "falsify", "gate", "learn_lipschitz_imitation", "load_deployable", "second_opinion",
-           "verify"]
+__all__ = ["Deployable", "NotDeployable", "attack_loop", "check", "explain", "falsify", "gate", "learn_lipschitz_imitation", "load_deployable",
+           "second_opinion", "verify"]
 
 
 def __getattr__(name: str) -> Any:

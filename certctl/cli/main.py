@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from certctl import __version__
-from certctl.cli import beginning, comparing, decide, explicit_mpc, export, gating, learn, picture, proving, reading, signing
+from certctl.cli import attacking, beginning, comparing, decide, explicit_mpc, export, gating, learn, picture, proving, reading, signing
 from certctl.cli.exit_codes import ExitCode, table
 from certctl.cli.output import UsageError, say
 
@@ -30,6 +30,7 @@ comparing.register(app)
 signing.register(app)
 beginning.register(app)
 learn.register(app)
+attacking.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -8,12 +8,17 @@ from several starts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from certctl.learners.lipschitz.problem import Problem
+from certctl.learners.lipschitz.problem import Problem, open_problem
+from verifiers.kernel.bundle import read_file
 from verifiers.kernel.graph import Bools, Floats, Graph
+from verifiers.kernel.onnx_reader import read_onnx
+from verifiers.kernel.requirement import Requirement, read_requirement, requirement_name
 from verifiers.load.to_torch import to_torch
 from verifiers.load.torch_module import import_torch
 
@@ -107,6 +112,107 @@ def attack(problem: Problem, policy: Graph, starts: Floats, size: float, *, step
         return Attack(*(np.array(v.detach().numpy()) for v in (best, nominal, attacked, cost, worst)))
     finally:
         torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True, eq=False)
+class AttackedLoop:
+    """The worst errors found against the loop of a requirement: what was attacked, the size and seconds between two errors, and what was found."""
+
+    requirement: Requirement
+    problem: Problem
+    size: float
+    found: Attack
+
+    @property
+    def pace(self) -> float:
+        """Seconds between two errors; in a loop in continuous time the simulation holds input and error so long."""
+        return float(self.problem.pace)
+
+    @property
+    def leaves(self) -> Bools:
+        """(B,): whether the attacked trajectory leaves the domain where the one without errors does not."""
+        return self.found.drives_out(self.problem)
+
+    @property
+    def misses(self) -> Bools | None:
+        """(B,): whether the attacked trajectory ends outside the requirement's target; None where it has none."""
+        target, last = self.requirement.target, self.found.attacked[-1]
+        if target is None:
+            return None
+        lo, hi = (np.array([float(v) for v in side]) for side in (target.lo, target.hi))
+        return np.asarray(~((last >= lo) & (last <= hi)).all(axis=1))
+
+    def to_json(self) -> dict[str, Any]:
+        """The account as plain data; numbers that are not finite are null."""
+        def plain(values: Floats) -> list[Any]:
+            return [float(v) if np.isfinite(v) else None for v in values]
+        misses = self.misses
+        starts = [{"x": plain(self.found.nominal[0, k]), "nominal_cost": plain(self.found.nominal_cost[k:k + 1])[0],
+                   "attacked_cost": plain(self.found.attacked_cost[k:k + 1])[0], "leaves_domain": bool(self.leaves[k]),
+                   "misses_target": None if misses is None else bool(misses[k]), "end": plain(self.found.attacked[-1, k])}
+                  for k in range(self.found.nominal.shape[1])]
+        return {"proved": False, "size": self.size, "norm": "l2", "steps": len(self.found.errors), "seconds_per_step": self.pace,
+                "worst_ratio": plain(np.array([(self.found.attacked_cost / self.found.nominal_cost).max()]))[0], "starts": starts}
+
+    def save(self, path: Path) -> Path:
+        """Write errors, both runs and their costs as a NumPy archive."""
+        f = self.found
+        np.savez(path, errors=f.errors, nominal=f.nominal, attacked=f.attacked, nominal_cost=f.nominal_cost, attacked_cost=f.attacked_cost)
+        return path
+
+
+def attack_loop(requirement: Path, *, size: float | None = None, starts: Floats | None = None, count: int = 12, steps: int = 60,
+                weights: tuple[Floats, Floats] | None = None, iterations: int = 60, tries: int = 2, seed: int = 0) -> AttackedLoop:
+    """Search the worst measurement errors against the loop of a requirement.
+
+    Parameters
+    ----------
+    requirement : Path
+        A requirement about a plant with a controller, of any property.
+    size : float, optional
+        Largest Euclidean norm of an error in the states' units; that of ``[attack]`` by default.
+    starts : ndarray, optional
+        (B, n); by default ``count`` states drawn from the box of ``[region] contains``, else from a tenth of the domain.
+    steps, weights, iterations, tries, seed
+        As of :func:`attack`.
+
+    Returns
+    -------
+    AttackedLoop
+        Unknown constants of the plant are taken in the middle of their intervals.
+
+    Raises
+    ------
+    Refusal
+        What the kernel's readers find wrong.
+    ValueError
+        Without a controller or a size, and what :func:`attack` raises.
+    ImportError
+        When PyTorch is not installed.
+
+    Notes
+    -----
+    Direction: an under-approximation; a simulation that refutes nothing and proves nothing.
+    """
+    r = read_requirement(read_file(requirement, str(requirement)), requirement_name(requirement))
+    if r.controller is None:
+        raise ValueError(f"{requirement.name} names no controller, so nothing measures the state")
+    if size is None:
+        if r.imitation is None:
+            raise ValueError("give the size of the errors: this requirement has no [attack]")
+        size = float(r.imitation.size)
+    plant = r.plant if r.plant_sha256 is None else str((requirement.parent / r.plant).resolve())
+    middle = {name: str((lo + hi) / 2) for name, (lo, hi) in r.parameters.items()}
+    corners = tuple(map(str, r.domain.lo)), tuple(map(str, r.domain.hi))
+    problem = open_problem(plant, parameters=middle, domain=corners, time=r.time, dt="" if r.dt is None else str(r.dt), method=r.method or "")
+    policy = read_onnx(read_file((requirement.parent / r.controller).resolve(), r.controller), r.controller).graph
+    if starts is None:
+        rest, box = problem.rest[0], problem.box
+        near = tuple(rest + (side - rest) / 10 for side in box)
+        held = near if r.contains is None else tuple(np.array([float(Fraction(v)) for v in side]) for side in (r.contains.lo, r.contains.hi))
+        starts = np.random.default_rng(seed).uniform(*held, (count, len(rest)))
+    found = attack(problem, policy, starts, size, steps=steps, weights=weights, iterations=iterations, tries=tries, seed=seed)
+    return AttackedLoop(r, problem, size, found)
 
 
 def _inside(errors: Any, size: float) -> Any:
