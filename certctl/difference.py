@@ -84,6 +84,10 @@ def _question(old: Requirement, new: Requirement) -> Iterator[Change]:
         yield Change("saturation", old.saturation, new.saturation, Kind.gained if new.saturation == "forbid" else Kind.lost)
     for key, more in (("rate", True), ("min_radius", True), ("min_volume", True)):
         yield from _amount(key, getattr(old, key), getattr(new, key), more)
+    if old.gain is not None and new.gain is not None:
+        yield from _amount("energy", old.gain.energy, new.gain.energy, True)
+        yield from _amount("gain", old.gain.value, new.gain.value, False)
+        yield from _plain("output", *(", ".join(f"{v} {name}" for name, v in gain.output.items()) for gain in (old.gain, new.gain)), Kind.changed)
     if old.minimum != new.minimum:
         yield Change("minimum evidence", old.minimum, new.minimum, Kind.gained if new.minimum > old.minimum else Kind.lost)
     if old.tolerance != new.tolerance:

@@ -6,8 +6,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from verifiers.kernel.bundle import requirement_name
 from verifiers.kernel.codes import Refusal
-from verifiers.kernel.requirement import requirement_name
 
 MAX_TEXT = 1 << 20
 _PLAIN, _SUFFIX = "requirement.toml", ".requirement.toml"

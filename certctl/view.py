@@ -13,20 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from verifiers.kernel.bundle import Bundle, open_bundle, read_file
+from verifiers.kernel.bundle import Bundle, open_bundle, read_file, requirement_name
 from verifiers.kernel.check import Receipt, check
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Floats, Graph
 from verifiers.kernel.rational import parse, parse_matrix, parse_vector
-from verifiers.kernel.requirement import (
-    BoundRequirement,
-    LawRequirement,
-    Requirement,
-    read_bound,
-    read_law_requirement,
-    read_requirement,
-    requirement_name,
-)
+from verifiers.kernel.requirement import BoundRequirement, LawRequirement, Requirement, read_bound, read_law_requirement, read_requirement
 from verifiers.kernel.setting import Setting, open_setting, plant_bytes, read_function
 from verifiers.kernel.sos import polynomial_graph
 from verifiers.kernel.stage import quadratic
@@ -202,7 +194,7 @@ def open_question(requirement: str | Path) -> View:
 def _stages(bundle: Bundle, n: int) -> list[StageView]:
     found = []
     shells = sorted((key for key in bundle.obligations if key.startswith("shell-")), key=lambda key: (len(key), key))
-    for identifier in ["local", "whole", *shells]:
+    for identifier in ["local", "whole", "gain", *shells]:
         proof = bundle.obligations.get(identifier, {})
         name, level = proof.get("function"), proof.get("level")
         if isinstance(name, str) and name in bundle.functions:

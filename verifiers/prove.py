@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from verifiers.bundle_writer import write_bundle
-from verifiers.kernel.bundle import forbid_pickle, read_file
+from verifiers.kernel.bundle import forbid_pickle, read_file, requirement_name
 from verifiers.kernel.check import Receipt, check
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Floats
 from verifiers.kernel.lipschitz import claim_of
 from verifiers.kernel.local import Enclosure
-from verifiers.kernel.requirement import BoundRequirement, Requirement, read_bound, read_law_requirement, read_requirement, requirement_name
+from verifiers.kernel.requirement import PRACTICAL, BoundRequirement, Requirement, read_bound, read_law_requirement, read_requirement
 from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, plant_bytes, read_function
 from verifiers.memory import keep_freed_memory, single_threaded_products
 from verifiers.region import attraction, equilibrium, imitation, invariance
@@ -32,6 +32,7 @@ from verifiers.sdp.bound import prove_bound, refute_bound
 from verifiers.sdp.hints import Hints, read_hints
 from verifiers.sdp.lipschitz import METHODS
 from verifiers.sdp.lyapunov import corner_loops, lyapunov_starts
+from verifiers.sdp.robust import prove_gain, prove_invariant
 from verifiers.sdp.sector import sector_starts
 from verifiers.sdp.whole import fit_function, is_whole, prove_whole
 from verifiers.smt import counterexample as cex
@@ -40,6 +41,8 @@ from verifiers.smt.resume import Saved
 
 UNMET = {"NOT_CONTAINED": "UNKNOWN", "RADIUS_TOO_SMALL": "UNKNOWN", "VOLUME_TOO_SMALL": "UNKNOWN", "EMPTY_REGION": "REFUSED"}
 SEARCHES = ("sos", "sector", "quadratic", "branch-and-bound")
+BOXES = 4
+"""Largest number of states for which a set that is never left is first looked for by box trees."""
 ATTRACTION = ("asymptotic_stability_roa", "exponential_stability_roa")
 ASSUMPTIONS = ("the full state is measured without delay and without noise",
                "the plant's equations and parameters hold exactly on the domain",
@@ -295,7 +298,8 @@ def _assumptions(setting: Setting) -> list[str]:
     if setting.requirement.time == "continuous":
         texts.append("the controller acts in continuous time; a sampled implementation needs a discrete-time claim of its own")
     if any(lo != hi for lo, hi in setting.requirement.parameters.values()):
-        texts.append("parameters given as intervals are unknown but constant")
+        texts.append("parameters given as intervals are unknown but constant" if setting.requirement.gain is None else
+                     "parameters given as intervals are disturbances that stay in them, measurable functions of time or one value per step")
     return texts
 
 
@@ -314,8 +318,8 @@ def _counterexample(work: Work | None, x: tuple[float, ...], why: str) -> dict[s
 
 def _prove(work: Work, hints: Hints, question: Question) -> None:
     kind = work.setting.requirement.property
-    if hints.method == "sector" and kind not in ATTRACTION:
-        raise Undecided(Code.UNSUPPORTED, "prover.method", f"sectors help to prove {' and '.join(ATTRACTION)} only, not {kind}")
+    if hints.method == "sector" and kind in PRACTICAL:
+        raise Undecided(Code.UNSUPPORTED, "prover.method", f"sectors do not help to prove {kind}")
     if hints.method == "sos" and kind not in ATTRACTION:
         raise Undecided(Code.UNSUPPORTED, "prover.method", f"sums of squares prove {' and '.join(ATTRACTION)} only, not {kind}")
     if hints.method == "sos" and is_whole(work):
@@ -327,15 +331,34 @@ def _prove(work: Work, hints: Hints, question: Question) -> None:
         if hints.method == "sos" and hints.degree is not None and hints.degree > 2:
             fit_function(work, hints.degree)
         attraction.prove_attraction(work, _starts(work, hints.method))
+    elif kind == "l2_gain":
+        prove_gain(work)
     else:
         imitation.refute_bounds(work, question.parts)
         if (softened := imitation.soften(work.setting, work.left / 10)) is not None:
             work.loop = question.loop(work.setting)
             work.obligations.append(softened)
         _named_level(work)
-        invariance.prove(work)
+        _invariant(work, hints.method)
         imitation.prove_bounds(work, question.parts)
     prove_nonvacuity(work)
+
+
+def _invariant(work: Work, method: str | None) -> None:
+    """Practical stability, or a set that is never left: by a box tree, or by one inequality for it and where boxes find none or would be too many."""
+    own = work.setting.requirement.property == "forward_invariance" and "V" not in work.setting.functions and method in (None, "sector")
+    if own and (method == "sector" or len(work.setting.lo) > BOXES):
+        prove_invariant(work)
+        return
+    try:
+        invariance.prove(work)
+    except Undecided as no:
+        if not own:
+            raise
+        try:
+            prove_invariant(work)
+        except (Undecided, Refusal):
+            raise no from None
 
 
 def _starts(work: Work, method: str | None) -> tuple[Floats, ...]:

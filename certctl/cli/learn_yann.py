@@ -111,8 +111,9 @@ def _is_rate(text: str) -> bool:
 
 def _own(path: Path) -> bytes:
     """The bytes of a requirement that a person wrote, about a policy of the name that is used here."""
+    from verifiers.kernel.bundle import requirement_name
     from verifiers.kernel.codes import Refusal
-    from verifiers.kernel.requirement import read_requirement, requirement_name
+    from verifiers.kernel.requirement import read_requirement
 
     try:
         data = path.read_bytes()

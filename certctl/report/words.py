@@ -20,12 +20,15 @@ _ENDS = {
     "forward_invariance": "never leaves that region",
     "imitation_iss": "stays in the domain, reaches the target {target} and never leaves it again, whatever the measurement errors of a Euclidean "
                      "norm of at most {size} are",
+    "l2_gain": "stays there while V(x(0)) and {gain}² times the energy of the disturbance are together at most the level, and the energy of "
+               "the output {output} is at most V(x(0)) and {gain}² times that of the disturbance",
 }
 _NAMES = {
     "asymptotic_stability_roa": "asymptotic stability with a region of attraction",
     "exponential_stability_roa": "exponential stability with a region of attraction",
     "practical_stability": "practical stability", "forward_invariance": "forward invariance",
     "imitation_iss": "imitation of an expert, stable under measurement errors",
+    "l2_gain": "a gain from disturbance to output",
     "pwa_equivalence": "a law that is the minimiser", "lipschitz_bound": "a Lipschitz bound",
 }
 _SHOWN = {
@@ -41,6 +44,7 @@ _SHOWN = {
     "error": "policy and expert apply inputs within the error demanded of each other, on the whole domain",
     "fit": "the policy applies the data's inputs at the data's states, within the error demanded",
     "regret": "in the target no step costs more than the bound demanded, whatever the measurement errors",
+    "gain": "the storage function rises by no more than what the disturbance feeds less what the output takes",
     "bound": "no two inputs have outputs farther apart than the bound times their distance",
 }
 _SHELLS = {
@@ -80,7 +84,9 @@ def statement(view: View) -> str:
     ending = _ENDS.get(receipt.property or "", "has the property {property}").format(
         box=_box_text(receipt.equilibrium), rate=_rate_text(view), property=receipt.property,
         target="" if wanted.target is None else _corners_text(wanted.target.lo, wanted.target.hi),
-        size="" if wanted.imitation is None else wanted.imitation.size)
+        size="" if wanted.imitation is None else wanted.imitation.size,
+        gain="" if wanted.gain is None else wanted.gain.value,
+        output="" if wanted.gain is None else ", ".join(f"{v}·{name}" for name, v in wanted.gain.output.items()))
     return f"{start} {ending}{_for_every(view)}.{_of_expert(view)}"
 
 
@@ -150,6 +156,8 @@ def not_claimed(view: View) -> list[str]:
         found.append("Convergence to a point: the loop reaches and keeps the target, and may move within it.")
     elif receipt.property == "forward_invariance":
         found.append("Convergence: the loop stays in the region, and need not settle.")
+    elif receipt.property == "l2_gain":
+        found.append("That the gain is the least one, and anything about disturbances of more energy or outside their intervals.")
     elif receipt.property == "asymptotic_stability_roa":
         found.append("A speed of convergence.")
     if receipt.requirement_source == "embedded":
@@ -253,7 +261,8 @@ def _signal(signal: Signal) -> str:
 
 def _for_every(view: View) -> str:
     unknown = [f"{name} in {_interval_text(value)}" for name, value in view.drawn.requirement.parameters.items() if value[0] < value[1]]
-    return f", for every constant {', '.join(unknown)}" if unknown else ""
+    what = "constant" if view.drawn.requirement.gain is None else "disturbance"
+    return f", for every {what} {', '.join(unknown)}" if unknown else ""
 
 
 def _box_text(box: dict[str, list[float]] | None) -> str:

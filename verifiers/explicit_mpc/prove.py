@@ -17,12 +17,12 @@ from verifiers.explicit_mpc import problem as problems
 from verifiers.explicit_mpc.partition import Partition, partition
 from verifiers.explicit_mpc.problem import Problem
 from verifiers.explicit_mpc.solve import Settings, Solution, solve
-from verifiers.kernel.bundle import read_file
+from verifiers.kernel.bundle import read_file, requirement_name
 from verifiers.kernel.check import Receipt, check
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.definite import rationals
 from verifiers.kernel.pwa import expected_claim
-from verifiers.kernel.requirement import LawRequirement, read_law_requirement, requirement_name
+from verifiers.kernel.requirement import LawRequirement, read_law_requirement
 
 ASSUMPTIONS = (
     "the optimisation problem is the one that is meant: that it is the MPC problem of some plant, stable or feasible in closed loop is not claimed",

@@ -81,6 +81,20 @@ class Bundle:
         return self.files[fields["name"]]
 
 
+def requirement_name(path: Path) -> str:
+    """NAME of a requirement file: the prefix of ``NAME.requirement.toml``, or the folder's name for ``requirement.toml``.
+
+    The embedded copy ``NAME.cert/requirement.toml`` is called NAME too.  Characters that could forge a line of output become ``_``.
+    """
+    path = Path(os.path.abspath(path))
+    stem, folder = path.name.removesuffix("requirement.toml"), path.parent
+    need(stem != path.name and (not stem or (stem.endswith(".") and len(stem) > 1)), Code.BAD_REQUIREMENT, path.name,
+          "a requirement file is called requirement.toml or NAME.requirement.toml; rename it")
+    if folder.suffix == ".cert":
+        folder = folder.parent if folder.stem == "requirement" else folder.with_suffix("")
+    return re.sub(r"[^\w.+-]", "_", stem[:-1] or folder.name or "requirement")
+
+
 def read_file(path: Path, at: str, limit: int = MAX_BYTES) -> bytes:
     """Read a regular file that is not a link.
 
@@ -231,3 +245,18 @@ def _obligations(items: list[Any]) -> dict[str, dict[str, Any]]:
         need(fields["id"] not in found, Code.UNEXPECTED_OBLIGATION, fields["id"], "this obligation is proved twice; keep one proof")
         found[fields["id"]] = fields["proof"]
     return found
+
+
+def compare_file(named: str | None, inside: str, code: Code, bundle: Bundle, given: Path | None) -> None:
+    """Compare a file of the caller's, where it exists beside the requirement ``given``, with the one in the bundle.
+
+    Parameters
+    ----------
+    named, inside : str or None, str
+        The file's path relative to the requirement's folder, and its name in the bundle.
+    code : Code
+        With which a difference is refused.
+    """
+    if given is not None and named is not None and (given.parent / named).exists():
+        same = bundle.files.get(inside) == read_file((given.parent / named).resolve(), named)
+        need(same, code, named, f"this file is not the {inside} that the bundle certifies; verify again or restore it")

@@ -13,34 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from verifiers.kernel.bundle import Bundle, open_bundle, read_file
+from verifiers.kernel.bundle import Bundle, compare_file, open_bundle, read_file, requirement_name
 from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.definite import is_positive_definite, is_positive_semidefinite, rationals
+from verifiers.kernel.dissipation import check_storage
 from verifiers.kernel.graph import Bools, Floats
 from verifiers.kernel.imitation import bounded_graph, data_graph, pushed_loop
 from verifiers.kernel.lipschitz import check_bound
 from verifiers.kernel.local import Enclosure, Matrix, Vector, check_equilibrium, check_local, ellipsoid_volume
-from verifiers.kernel.properties import Goal, Part, check_boundary, check_cover, check_shell
+from verifiers.kernel.properties import Goal, Part, check_boundary, check_cover, check_shell, goal_of
 from verifiers.kernel.pwa import check_equivalence
 from verifiers.kernel.rational import parse, parse_matrix, parse_vector, sqrt_up, up
-from verifiers.kernel.requirement import (
-    PRACTICAL,
-    BoundRequirement,
-    Box,
-    LawRequirement,
-    Requirement,
-    read_bound,
-    read_law_requirement,
-    read_requirement,
-    requirement_name,
-)
-from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, outward, plant_bytes, read_function
+from verifiers.kernel.requirement import BoundRequirement, Box, LawRequirement, Requirement, read_bound, read_law_requirement, read_requirement
+from verifiers.kernel.setting import Setting, Source, expected_claim, identity, make_stage, open_setting, outward, plant_bytes, read_function
 from verifiers.kernel.sos import check_decrease, polynomial_graph
 from verifiers.kernel.stage import Function, Stage
 from verifiers.kernel.strict import take
 
 TYPES = {"function": str, "level": str, "center": list, "radius": list, "neighbourhood": list, "frame": list, "tree": dict,
-         "basis": list, "gram": list, "multipliers": list, "expert": dict, "data": dict}
+         "basis": list, "gram": list, "multipliers": list, "expert": dict, "data": dict, "supply": list, "decay": str}
 
 
 @dataclass(frozen=True)
@@ -96,11 +87,11 @@ class Case:
         n = len(self.setting.lo)
         if key == "function":
             need(value in self.setting.functions, Code.MALFORMED_CERTIFICATE, at, f"there is no function {value[:40]!r}")
-        if key in ("kind", "function", "basis", "gram", "multipliers"):  # the last three are read where they are used
+        if key in ("kind", "function", "basis", "gram", "multipliers", "supply"):  # the last four are read where they are used
             return value
         if key in ("tree", "expert", "data"):
             return self.bundle.read(value, at)
-        return parse(value, at) if key == "level" else parse_matrix(value, at, n) if key == "frame" else parse_vector(value, at, n)
+        return parse(value, at) if key in ("level", "decay") else parse_matrix(value, at, n) if key == "frame" else parse_vector(value, at, n)
 
 
 Shown = tuple[str, int, float | None]
@@ -163,7 +154,7 @@ def _checked(path: Path, given: Path | None, receipt: Receipt, part: Part) -> Re
 
 def _checked_law(requirement: LawRequirement, bundle: Bundle, given: Path | None, receipt: Receipt, part: Part) -> Receipt:
     """A claim about a law and an optimisation problem, without a plant."""
-    _compare_controller(requirement.controller, "law.json", Code.CONTROLLER_MISMATCH, bundle, given)
+    compare_file(requirement.controller, "law.json", Code.CONTROLLER_MISMATCH, bundle, given)
     if given is not None:
         own = read_file((given.parent / requirement.problem).resolve(), requirement.problem)
         need(own == bundle.files.get("problem.json"), Code.PROBLEM_MISMATCH, "problem.json", "the problem in the bundle is not the caller's")
@@ -173,7 +164,7 @@ def _checked_law(requirement: LawRequirement, bundle: Bundle, given: Path | None
 
 def _checked_bound(requirement: BoundRequirement, bundle: Bundle, given: Path | None, receipt: Receipt, part: Part) -> Receipt:
     """A claim about a controller without a plant."""
-    _compare_controller(requirement.controller, "controller.onnx", Code.CONTROLLER_MISMATCH, bundle, given)
+    compare_file(requirement.controller, "controller.onnx", Code.CONTROLLER_MISMATCH, bundle, given)
     shown = [_show("bound", lambda _: check_bound(requirement, bundle))]
     region = {"function": f"lipschitz_{requirement.norm}", "level": str(requirement.bound), "volume_lower_bound": None}
     return _accepted(requirement, bundle, receipt, part, region, shown, None)
@@ -201,16 +192,10 @@ def _show(name: str, rule: Callable[[str], Shown]) -> dict[str, Any]:
 
 def _compare_files(requirement: Requirement, bundle: Bundle, given: Path | None) -> None:
     """The files that the caller's requirement names must be those in the bundle: the plant, and where they exist beside it, the networks."""
-    _compare_controller(requirement.controller, "controller.onnx", Code.CONTROLLER_MISMATCH, bundle, given)
-    _compare_controller(requirement.lyapunov, "lyapunov.onnx", Code.DIGEST_MISMATCH, bundle, given)
+    compare_file(requirement.controller, "controller.onnx", Code.CONTROLLER_MISMATCH, bundle, given)
+    compare_file(requirement.lyapunov, "lyapunov.onnx", Code.DIGEST_MISMATCH, bundle, given)
     plant = plant_bytes(requirement, None if given is None else given.parent, bundle.plant)
     need(plant == bundle.plant, Code.PLANT_MISMATCH, "plant.json", "the plant in the bundle is not the plant that the requirement names")
-
-
-def _compare_controller(named: str | None, inside: str, code: Code, bundle: Bundle, given: Path | None) -> None:
-    if given is not None and named is not None and (given.parent / named).exists():
-        same = bundle.files.get(inside) == read_file((given.parent / named).resolve(), named)
-        need(same, code, named, f"this file is not the {inside} that the bundle certifies; verify again or restore it")
 
 
 def _open_case(requirement: Requirement, bundle: Bundle, part: Part) -> Case:
@@ -229,8 +214,7 @@ def _open_case(requirement: Requirement, bundle: Bundle, part: Part) -> Case:
                  "a network is lyapunov.onnx, and only where the requirement names one")
             source = Source(None, (), read_function(bundle.files[item["name"]], n, at))
         setting.functions[name] = source
-    return Case(setting, bundle, part, Goal({**dict.fromkeys(PRACTICAL, "practical"), "forward_invariance": "invariance"}.get(
-        requirement.property, "attraction")))
+    return Case(setting, bundle, part, goal_of(requirement.property))
 
 
 def _claimed_region(case: Case) -> tuple[str, Fraction]:
@@ -258,6 +242,8 @@ def _rules(case: Case) -> dict[str, Rule]:
         rules["inner"] = _inner
     shells = sum(name.startswith("shell-") for name in given) if attraction else 1
     rules |= {f"shell-{k}": _shell for k in range(1, shells + 1)}
+    if case.goal.kind == "gain" or (case.goal.kind == "invariance" and given.get("shell-1", {}).get("kind") == "lmi"):
+        rules = {"gain" if case.goal.kind == "gain" else "shell-1": _storage}
     if r.imitation is not None and "lipschitz" in given:
         rules = {"lipschitz": _lipschitz, **rules}
     for name, rule in (("error", _below), ("fit", _fit), ("regret", _below)):
@@ -325,8 +311,7 @@ def _whole(case: Case, name: str) -> Shown:
     plain = here.requirement.time == "continuous" and here.requirement.saturation == "clip" and not here.rate
     need(plain, Code.UNSUPPORTED, name, "sums of squares are checked in continuous time, without a rate, and where the plant clips")
     source, level, leaves = here.functions[proof["function"]], proof["level"], 0
-    eye = tuple(tuple(Fraction(int(i == j)) for j in range(len(here.lo))) for i in range(len(here.lo)))
-    stage = make_stage(here, source, level, None if source.matrix is None else eye)
+    stage = make_stage(here, source, level, None if source.matrix is None else identity(len(here.lo)))
     check_decrease(here.loop.field, source.function(None, (), False).graph, where.centre, level, (here.lo, here.hi), proof)
     if source.matrix is None:
         need(proof["tree"] is not None, Code.CONTAINMENT, name, "nothing shows that the level set does not touch the boundary of the domain")
@@ -363,6 +348,15 @@ def _shell(case: Case, name: str) -> tuple[str, int, float | None]:
     here.stages.append((proof["function"], level))
     case.stages.append(stage)
     return proof["kind"], count, -worst
+
+
+def _storage(case: Case, name: str) -> Shown:
+    """A quadratic storage function on a level set inside the domain: the gain from disturbance to output, or that the set is never left."""
+    here = case.setting
+    proof = case.proof(name, ("lmi",), ("function", "level", "multipliers", *(() if here.requirement.gain else ("supply", "decay"))))
+    case.stages.append(check_storage(here, here.functions[proof["function"]], proof, tuple(_rest(case)), name))
+    here.stages.append((proof["function"], proof["level"]))
+    return proof["kind"], 0, None
 
 
 def _around(where: Enclosure, more: Fraction = Fraction(0)) -> tuple[Floats, Floats]:

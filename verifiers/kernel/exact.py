@@ -25,13 +25,14 @@ def _capped(node: Node, x: Exact, power: int = 1) -> Exact:
 
 _BINARY: dict[str, Callable[[Exact, Exact], Exact]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "min": np.minimum, "max": np.maximum}
+_AT_ZERO = {"tanh": Fraction(0), "sin": Fraction(0), "atan": Fraction(0), "sigmoid": Fraction(1, 2), "cos": Fraction(1), "exp": Fraction(1)}
 _LINEAR = frozenset({"input", "affine", "add", "sub", "neg", "take", "concat"})
 
 
 class ExactReading:
     """A reading over single points: a value is an array of rationals, every result is exact.
 
-    Functions without rational values (tanh, sin, sqrt, ...), unknown constants and division by zero raise :class:`Refusal`
+    Functions without rational values (tanh, sin, sqrt, ... but at zero), unknown constants and division by zero raise :class:`Refusal`
     with ``UNSUPPORTED``, rationals of more than ``MAX_BITS`` bits with ``TOO_LARGE``.
     """
 
@@ -50,6 +51,8 @@ class ExactReading:
 
     def unary(self, node: Node, x: Exact) -> Exact:
         """An elementwise function with rational values."""
+        if node.op in _AT_ZERO and not x.any():
+            return np.asarray(x + _AT_ZERO[node.op])
         need(node.op in ("neg", "abs", "relu", "leaky_relu", "pow"), Code.UNSUPPORTED, node.op, "has no exact rational value; use an enclosure")
         if node.op == "pow":
             return np.asarray(_capped(node, x, node.data) ** node.data)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -37,7 +37,8 @@ SLOPES = {"tanh": (_ZERO, _ONE), "sigmoid": (_ZERO, _ONE / 4), "softplus": (_ZER
 
 @dataclass(frozen=True)
 class Differences:
-    """A network in differences: H (m, K), V (N, K), and the neurons' slopes a, b (N,); the first ``inputs`` of the K columns are x - x'."""
+    """A network in differences: H (m, K), V (N, K), and the neurons' slopes a, b (N,); the first ``inputs`` of the K columns are x - x', and
+    those of the unknown constants, which count as inputs."""
 
     inputs: int
     output: Exact
@@ -45,21 +46,25 @@ class Differences:
     low: Exact
     high: Exact
 
+    def sectors(self, multipliers: Sequence[Fraction]) -> Exact:
+        """The last term of M(t), symmetric (K, K), exact: at least 0 for every z of the network where t >= 0."""
+        count = len(self.low)
+        own = np.hstack([np.zeros((count, self.inputs), dtype=object), np.eye(count, dtype=object)])
+        below, above = own - self.low[:, None] * self.arguments, self.high[:, None] * self.arguments - own
+        product = times(below.T, rationals(multipliers)[:, None] * above)
+        return np.asarray((product + product.T) / 2).reshape(self.inputs + count, self.inputs + count)
+
     def matrix(self, bound: Fraction, multipliers: Sequence[Fraction]) -> Exact:
         """M(t), symmetric (K, K), exact."""
-        count = len(self.low)
-        size, own = self.inputs + count, np.hstack([np.zeros((count, self.inputs), dtype=object), np.eye(count, dtype=object)])
-        below, above = own - self.low[:, None] * self.arguments, self.high[:, None] * self.arguments - own
-        product = _times(below.T, rationals(multipliers)[:, None] * above)
-        square = np.diag(rationals([bound * bound] * self.inputs + [Fraction(0)] * count))
-        return np.asarray(square - _times(self.output.T, self.output) - (product + product.T) / 2).reshape(size, size)
+        square = np.diag(rationals([bound * bound] * self.inputs + [Fraction(0)] * len(self.low)))
+        return np.asarray(square - times(self.output.T, self.output) - self.sectors(multipliers))
 
     def proves(self, bound: Fraction, multipliers: Sequence[Fraction]) -> bool:
         """True only if the multipliers are not negative and M(t) is positive definite."""
         return all(t >= 0 for t in multipliers) and is_dominant_after_scaling(self.matrix(bound, multipliers))
 
 
-def _times(a: Exact, b: Exact) -> Exact:
+def times(a: Exact, b: Exact) -> Exact:
     """The exact product, formed in integers."""
     (left, p), (right, q) = integers(a), integers(b)
     return np.asarray(left @ right * Fraction(1, p * q))
@@ -77,6 +82,12 @@ class _Arguments(JetReading):
         self.ends[id(node)] = np.broadcast_to(low[0], node.size).tolist(), np.broadcast_to(high[0], node.size).tolist()
         return super().unary(node, x)
 
+    def binary(self, node: Node, a: Jet, b: Jet) -> Jet:
+        if node.op in ("min", "max"):  # kinked where a = b
+            low, high = self.bounds(super().binary(replace(node, op="sub"), a, b))
+            self.ends[id(node)] = np.broadcast_to(low[0], node.size).tolist(), np.broadcast_to(high[0], node.size).tolist()
+        return super().binary(node, a, b)
+
 
 @dataclass
 class _Value:
@@ -92,12 +103,18 @@ class _Reading:
 
     size: int
     inputs: int
+    known: int
     ends: Mapping[int, tuple[list[float], list[float]]]
     arguments: list[Exact] = field(default_factory=list)
     slopes: list[tuple[Fraction, Fraction]] = field(default_factory=list)
 
     def const(self, node: Node) -> _Value:
-        return _Value(np.zeros((node.size, self.size), dtype=object), rationals([lo for lo, _ in node.data]))
+        rows = np.zeros((node.size, self.size), dtype=object)
+        for row, (lo, hi) in zip(rows, node.data, strict=True):
+            if lo < hi:
+                row[self.known] = Fraction(1)
+                self.known += 1
+        return _Value(rows, None if rows.any() else rationals([lo for lo, _ in node.data]))
 
     def affine(self, node: Node, x: _Value) -> _Value:
         weight = rationals(node.data.rational()[0])
@@ -114,13 +131,13 @@ class _Reading:
     def unary(self, node: Node, x: _Value) -> _Value:
         if node.op == "neg":
             return _Value(-x.rows)
-        return _Value(self._neurons(x.rows, _slopes(node, *self.ends.get(id(node), ([-math.inf] * node.size, [math.inf] * node.size)))))
+        return _Value(self._neurons(x.rows, self._bounded(node)))
 
     def binary(self, node: Node, a: _Value, b: _Value) -> _Value:
         if node.op in ("add", "sub"):
             return _Value(a.rows + b.rows if node.op == "add" else a.rows - b.rows)
         if node.op in ("min", "max"):  # max(a, b) = b + relu(a - b), min(a, b) = a - relu(a - b)
-            above = self._neurons(a.rows - b.rows, [(Fraction(0), Fraction(1))] * node.size)
+            above = self._neurons(a.rows - b.rows, self._bounded(node))
             return _Value(b.rows + above if node.op == "max" else a.rows - above)
         if node.op == "mul" and b.fixed is None:
             a, b = b, a
@@ -128,6 +145,9 @@ class _Reading:
         if factor is None or (node.op == "div" and not factor.all()):
             raise Refusal(Code.UNSUPPORTED, node.op, "a product or quotient is bounded here only with a constant that is not zero")
         return _Value((factor if node.op == "mul" else 1 / factor)[:, None] * a.rows)
+
+    def _bounded(self, node: Node) -> list[tuple[Fraction, Fraction]]:
+        return _slopes(node, *self.ends.get(id(node), ([-math.inf] * node.size, [math.inf] * node.size)))
 
     def _neurons(self, arguments: Exact, slopes: list[tuple[Fraction, Fraction]]) -> Exact:
         rows = np.zeros((len(slopes), self.size), dtype=object)
@@ -141,7 +161,7 @@ class _Reading:
 def _slopes(node: Node, lo: list[float], hi: list[float]) -> list[tuple[Fraction, Fraction]]:
     """Bounds of (f(u) - f(v)) / (u - v) for u, v in [lo, hi], entry by entry."""
     if node.op in NONSMOOTH:
-        left, right = {"relu": Fraction(0), "abs": Fraction(-1)}.get(node.op, node.data), Fraction(1)
+        left, right = {"leaky_relu": node.data, "abs": Fraction(-1)}.get(node.op, Fraction(0)), Fraction(1)
         return [(right if low >= 0 else left, left if high <= 0 else right) for low, high in zip(lo, hi, strict=True)]
     least, most = SLOPES.get(node.op, (None, None))
     if not np.isfinite([*lo, *hi]).all():
@@ -162,18 +182,19 @@ def differences(network: Graph, domain: Box | None) -> Differences:
     Refusal
         ``UNSUPPORTED`` for a product of two values that both vary, or a function whose slope has no bound; ``BAD_SHAPE``, ``TOO_LARGE``.
     """
-    inputs, ends = network.input_sizes[0], {}
-    count = sum(layers(network))
+    own, ends = network.input_sizes[0], {}
+    unknown = sum(lo < hi for node in network.nodes if node.op == "const" for lo, hi in node.data)
+    inputs, count = own + unknown, sum(layers(network))
     need(inputs + count <= MAX_SIZE, Code.TOO_LARGE, "controller.onnx", f"{count} neurons and {inputs} inputs; at most {MAX_SIZE} together are read")
     if domain is not None:
-        need(len(domain.lo) == inputs, Code.BAD_SHAPE, "domain", f"the controller has {inputs} inputs, the domain {len(domain.lo)} coordinates")
+        need(len(domain.lo) == own, Code.BAD_SHAPE, "domain", f"the controller has {own} inputs, the domain {len(domain.lo)} coordinates")
         lo, hi = outward(domain.lo, domain.hi)
         centre, radius = split_boxes(lo[None], hi[None])
         over = _Arguments(radius)
         read(network, over, [over.start(centre)])
         ends = over.ends
-    reading = _Reading(inputs + count, inputs, ends)
-    (out,) = read(network, reading, [_Value(np.eye(inputs, inputs + count, dtype=object))])
+    reading = _Reading(inputs + count, inputs, own, ends)
+    (out,) = read(network, reading, [_Value(np.eye(own, inputs + count, dtype=object))])
     sides = rationals(reading.slopes).reshape(-1, 2)
     return Differences(inputs, out.rows, rationals(reading.arguments).reshape(-1, inputs + count), sides[:, 0], sides[:, 1])
 

@@ -15,6 +15,7 @@ import numpy as np
 from verifiers.kernel import tree
 from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.graph import Bools, Floats
+from verifiers.kernel.requirement import PRACTICAL
 from verifiers.kernel.stage import Evaluation, Stage
 
 Part = tuple[int, int]
@@ -26,8 +27,8 @@ Rules = list[tuple[Code, Bools]]
 class Goal:
     """What the tree of a stage shows.
 
-    ``kind``: ``attraction`` (reach an inner region), ``practical`` (reach and keep {V <= a} inside a target box) or
-    ``invariance`` (never leave {V <= c}).
+    ``kind``: ``attraction`` (reach an inner region), ``practical`` (reach and keep {V <= a} inside a target box),
+    ``invariance`` (never leave {V <= c}), or ``gain``, which no tree shows.
     """
 
     kind: str
@@ -38,6 +39,11 @@ class Goal:
     def in_target(self, lo: Floats, hi: Floats) -> Bools:
         """True (B,) where the box lies in the target."""
         return np.asarray((lo >= self.target_lo).all(axis=1) & (hi <= self.target_hi).all(axis=1))
+
+
+def goal_of(name: str) -> Goal:
+    """The goal of a property, but for the inner level and the target of a practical one."""
+    return Goal({**dict.fromkeys(PRACTICAL, "practical"), "forward_invariance": "invariance", "l2_gain": "gain"}.get(name, "attraction"))
 
 
 def judge_inner(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> Rules:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from verifiers.kernel.codes import Code, Refusal, need
@@ -19,7 +17,7 @@ from verifiers.kernel.rational import parse
 from verifiers.kernel.strict import Reader, take
 
 Vector = tuple[Fraction, ...]
-PROPERTIES = ("asymptotic_stability_roa", "exponential_stability_roa", "practical_stability", "forward_invariance", "imitation_iss")
+PROPERTIES = ("asymptotic_stability_roa", "exponential_stability_roa", "practical_stability", "forward_invariance", "imitation_iss", "l2_gain")
 PRACTICAL = ("practical_stability", "imitation_iss")
 PLANNED = ("hybrid_roa", "decide")
 EQUIVALENCE, LIPSCHITZ = "pwa_equivalence", "lipschitz_bound"
@@ -88,6 +86,15 @@ class Imitation:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """What ``l2_gain`` demands: the bound, the total energy of the disturbances for which it is demanded, and the output's weights of states."""
+
+    value: Fraction
+    energy: Fraction
+    output: dict[str, Fraction]
+
+
+@dataclass(frozen=True)
 class Requirement:
     """Everything that a requirement demands; absent things are None.
 
@@ -116,8 +123,8 @@ class Requirement:
         The set to reach and stay in (practical stability); the box that the region must not leave.
     minimum : str
         Least evidence level, "L0" to "L3".
-    imitation : Imitation or None
-        What ``imitation_iss`` demands, and no other property.
+    imitation, gain : Imitation or None, Gain or None
+        What ``imitation_iss`` and ``l2_gain`` demand, and no other property.
     """
 
     name: str
@@ -144,20 +151,7 @@ class Requirement:
     safe: Box | None
     minimum: str
     imitation: Imitation | None = None
-
-
-def requirement_name(path: Path) -> str:
-    """NAME of a requirement file: the prefix of ``NAME.requirement.toml``, or the folder's name for ``requirement.toml``.
-
-    The embedded copy ``NAME.cert/requirement.toml`` is called NAME too.  Characters that could forge a line of output become ``_``.
-    """
-    path = Path(os.path.abspath(path))
-    stem, folder = path.name.removesuffix("requirement.toml"), path.parent
-    _need(stem != path.name and (not stem or (stem.endswith(".") and len(stem) > 1)), path.name,
-          "a requirement file is called requirement.toml or NAME.requirement.toml; rename it")
-    if folder.suffix == ".cert":
-        folder = folder.parent if folder.stem == "requirement" else folder.with_suffix("")
-    return re.sub(r"[^\w.+-]", "_", stem[:-1] or folder.name or "requirement")
+    gain: Gain | None = None
 
 
 def read_table(data: bytes, name: str) -> dict[str, Any]:
@@ -196,7 +190,7 @@ def read_requirement(data: bytes, name: str) -> Requirement:
                  decrease=_table({"rate": _positive}), evidence=_table({}, minimum=_word(*LEVELS)),
                  attack=_table({"size": _positive, "norm": _word("l2")}), data=_table({"file": _named_file, "error": _positive}),
                  expert=_table({}, file=_named_file, kind=_word("lqr", "mpc"), gain=_rows, error=_positive),
-                 regret=_table({"Q": vector, "R": _entries, "bound": _positive}),
+                 regret=_table({"Q": vector, "R": _entries, "bound": _positive}), gain=_gain,
                  prover=_table({}, method=_given, degree=_given, stages=_given))(table, "")
     plain = {key: top[key] for key in ("property", "controller", "lyapunov", "time", "dt", "method", "domain", "target", "safe")}
     inner = {key: value for part in ("equilibrium", "decrease", "evidence") for key, value in (top[part] or {}).items()}
@@ -205,7 +199,7 @@ def read_requirement(data: bytes, name: str) -> Requirement:
         name=name, sha256=hashlib.sha256(data).hexdigest(), plant=plant, plant_sha256=plant_sha256, **plain, **top["region"],
         saturation=top["saturation"] or "clip", parameters=top["parameters"] or {}, minimum=inner.get("minimum") or "L2",
         equilibrium=inner.get("x"), tolerance=inner.get("tolerance"), rate=inner.get("rate"),
-        imitation=_imitation(top))
+        imitation=_imitation(top), gain=top["gain"])
     for holds, at, sentence in _consistency(found):
         _need(holds, at, sentence)
     need(found.equilibrium is None or found.domain.surrounds(found.equilibrium), Code.EQUILIBRIUM_OUTSIDE_DOMAIN, "equilibrium.x",
@@ -305,11 +299,11 @@ def _consistency(r: Requirement) -> Iterator[tuple[bool, str, str]]:
     yield discrete or r.dt is None, "dt", 'a time step belongs to discrete time; write time = "discrete" or remove dt'
     yield discrete or r.method is None, "method", 'a discretisation belongs to discrete time; write time = "discrete" or remove method'
     yield r.method is None or r.dt is not None, "dt", 'a discretisation needs the time step; add for example dt = "1/20"'
-    for key, value, names in (("decrease.rate", r.rate, PROPERTIES[1:2]), ("target", r.target, PRACTICAL)):
+    for key, value, names in (("decrease.rate", r.rate, PROPERTIES[1:2]), ("target", r.target, PRACTICAL), ("gain", r.gain, PROPERTIES[5:])):
         yield ((value is None) == (r.property not in names), key,
                f"{' and '.join(names)} needs this, and no other property has it; change property, or add or remove it")
     yield not discrete or r.rate is None or r.rate < 1, "decrease.rate", "in discrete time V+ <= (1 - rate) V needs a rate below 1"
-    yield (any(v is not None for v in (r.contains, r.min_radius, r.min_volume)) or (r.level is not None and r.lyapunov is not None), "region",
+    yield (any(v is not None for v in (r.contains, r.min_radius, r.min_volume, r.gain)) or (r.level is not None and r.lyapunov is not None), "region",
            "nothing is demanded of the region; add contains, min_radius, min_volume, or the numeric level of a named lyapunov function")
     yield r.rate is None or r.level is None or r.level > 0, "region.level", "the level of a function with an exponential rate must be positive"
     yield r.tolerance is None or min(r.tolerance) > 0, "equilibrium.tolerance", "a tolerance must be positive; write for example 1/100000"
@@ -425,6 +419,15 @@ def _box(value: Any, at: str, size: int | None = None) -> Box:
     for i, (a, b) in enumerate(zip(lo, hi, strict=True)):
         _need(a < b, f"{at}.lo[{i}]", f"{a} is not below hi[{i}] = {b}; a box needs lo < hi in every coordinate")
     return Box(lo, hi)
+
+
+def _gain(value: Any, at: str) -> Gain:
+    return Gain(**_table({"value": _positive, "energy": _positive, "output": _weights})(value, at))
+
+
+def _weights(table: Any, at: str) -> dict[str, Fraction]:
+    _need(type(table) is dict and table, at, 'a table of weights of states is expected here, as { theta = "1" }')
+    return {str(key): _positive(value, f"{at}.{str(key)[:60]!a}") for key, value in table.items()}
 
 
 def _parameters(table: Any, at: str) -> dict[str, tuple[Fraction, Fraction]]:

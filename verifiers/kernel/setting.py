@@ -70,6 +70,11 @@ class Setting:
         return closed_loop(self.spec, acting, r.parameters, time=r.time, dt=r.dt, method=r.method)
 
 
+def identity(n: int) -> Matrix:
+    """The frame that leaves coordinates as they are."""
+    return tuple(tuple(Fraction(int(i == j)) for j in range(n)) for i in range(n))
+
+
 def congruent(matrix: Matrix, frame: Matrix) -> Matrix:
     """``Tᵀ P T``, exact."""
     t = rationals(frame)
@@ -137,6 +142,8 @@ def read_function(data: bytes, n: int, at: str) -> Graph:
 
 def plain(value: Any) -> Any:
     """Rationals as texts, tuples as lists: what JSON can hold."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
     return [plain(v) for v in value] if isinstance(value, tuple) else str(value) if isinstance(value, Fraction) else value
 
 
@@ -144,7 +151,7 @@ def expected_claim(requirement: Requirement, spec: PlantSpec, region: object) ->
     """The claim that answers a requirement, but for the region's level where the requirement leaves it open."""
     def text(q: Fraction | None) -> str | None:
         return None if q is None else str(q)
-    extra = {} if requirement.imitation is None else {"imitation": {key: plain(value) for key, value in vars(requirement.imitation).items()}}
+    extra = {key: plain(vars(part)) for key, part in (("imitation", requirement.imitation), ("gain", requirement.gain)) if part is not None}
     return {"property": requirement.property, "time": requirement.time, "dt": text(requirement.dt), "method": requirement.method, **extra,
             "domain": {"lo": list(map(str, requirement.domain.lo)), "hi": list(map(str, requirement.domain.hi))},
             "parameters": {key: [str(a), str(b)] for key, (a, b) in sorted({**spec.parameters, **requirement.parameters}.items())},

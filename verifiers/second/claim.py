@@ -123,6 +123,8 @@ class _Claim(Question):
         if not kind.endswith("_roa") and shells != ["shell-1"]:
             raise Disagrees("this property is shown by one tree")
         for name in shells:
+            if self.proofs[name]["kind"] != "box_tree":
+                raise NotHandled("a set kept by a matrix inequality")
             self._shell(name, kind)
         name, level = self.claimed["region"]["function"], fraction(self.claimed["region"]["level"])
         if self.last is None or (self.functions[name], level) != self.shown[-1]:

@@ -27,11 +27,11 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
-from verifiers.kernel.bundle import Bundle, open_bundle, read_file
+from verifiers.kernel.bundle import Bundle, open_bundle, read_file, requirement_name
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Builder, Graph, Node, affine_from_rational
 from verifiers.kernel.rational import parse, parse_matrix, parse_vector
-from verifiers.kernel.requirement import PRACTICAL, Requirement, read_requirement, requirement_name
+from verifiers.kernel.requirement import PRACTICAL, Requirement, read_requirement
 from verifiers.kernel.setting import Setting, mistaken, open_setting, read_function
 from verifiers.kernel.sos import polynomial_graph
 from verifiers.kernel.stage import quadratic, strip_output
@@ -140,6 +140,8 @@ def open_claim(path: Path, given: Path | None = None) -> Claim:
     if given is not None and read_file(given, str(given)) != bundle.requirement:
         raise Refusal(Code.REQUIREMENT_MISMATCH, "requirement", "the requirement given is not the one in the bundle; verify again")
     requirement = read_requirement(bundle.requirement, requirement_name(given if given is not None else path / "requirement.toml"))
+    if requirement.gain is not None:
+        raise Refusal(Code.UNSUPPORTED, "property", "a gain is a matrix inequality over all time, and no query about states states it")
     setting = open_setting(requirement, bundle.plant, bundle.controller)
     if "lipschitz" in bundle.obligations and setting.policy is not None and requirement.imitation is not None:
         constant = parse(bundle.obligations["lipschitz"].get("level"), "lipschitz.level")

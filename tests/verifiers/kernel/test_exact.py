@@ -37,6 +37,25 @@ def test_a_transcendental_function_is_declined(op: str) -> None:
     assert refusal.value.at == op
 
 
+@pytest.mark.parametrize("op", TRANSCENDENTAL)
+def test_one_entry_off_zero_is_enough_to_decline(op: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        evaluate_exact(unary(op, size=2), [F(0), F(1, 10**9)])
+    assert refusal.value.code is Code.UNSUPPORTED
+
+
+@pytest.mark.parametrize(("op", "value"), [("tanh", F(0)), ("sin", F(0)), ("atan", F(0)), ("sigmoid", F(1, 2)), ("cos", F(1)), ("exp", F(1)),
+                                           ("softplus", None), ("log", None), ("sqrt", None)])
+def test_functions_at_zero_are_exact_where_their_value_is_rational(op: str, value: Fraction | None) -> None:
+    if value is not None:
+        assert evaluate_exact(unary(op, size=2), [F(0), F(0)]) == (value, value)
+        assert float(value) == pytest.approx({"sigmoid": 0.5, "cos": np.cos(0), "exp": np.exp(0)}.get(op, getattr(np, op, np.arctan)(0)))
+        return
+    with pytest.raises(Refusal) as refusal:
+        evaluate_exact(unary(op), [F(0)])
+    assert refusal.value.code is Code.UNSUPPORTED
+
+
 def test_one_long_entry_is_enough_to_decline_a_power() -> None:
     with pytest.raises(Refusal) as refusal:
         evaluate_exact(unary("pow", 64, 2), [F(2), F(2) ** 2000])

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from verifiers.kernel.bundle import requirement_name
 from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.requirement import MAX_BYTES, Requirement, read_law_requirement, read_requirement, requirement_name
+from verifiers.kernel.requirement import MAX_BYTES, Requirement, read_law_requirement, read_requirement
 
 GOOD = """property   = "asymptotic_stability_roa"
 plant      = "pendulum"

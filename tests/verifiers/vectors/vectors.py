@@ -233,7 +233,7 @@ VECTORS: list[Vector] = [
     Vector("lmi-for-a-nonlinear-loop", "pendulum", C.UNSUPPORTED, lambda t: put(t.proof("local"), "kind", "lmi")),
     # equilibrium
     Vector("equilibrium-box-not-contracting", "pendulum", C.EQUILIBRIUM_NOT_PROVED,
-           lambda t: put(t.proof("equilibrium"), "center", ["1/4194304", "1/4194304"])),
+           lambda t: t.proof("equilibrium").update(center=["1/4194304"] * 2, radius=["1/70368744177664"] * 2)),
     Vector("equilibrium-point-not-exact", "linear", C.EQUILIBRIUM_NOT_PROVED, lambda t: put(t.proof("equilibrium"), "center", ["1/4194304", "0"])),
     Vector("equilibrium-radius-negative", "pendulum", C.EQUILIBRIUM_NOT_PROVED, lambda t: put(t.proof("equilibrium"), "radius", ["-1/8", "-1/8"])),
     Vector("equilibrium-elsewhere", "biased", C.EQUILIBRIUM_ELSEWHERE, said('["1/20"]', '["1/1000"]')),
