@@ -139,7 +139,7 @@ def default_bundle(path: Path) -> Path:
 
 def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0, workers: int | None = None, resume: bool = False,
            force: bool = False, progress: Callable[[Progress], None] | None = None, executor: Executor | None = None, seed: int = 0,
-           multipliers: Sequence[Fraction] | None = None) -> Verdict:
+           multipliers: Sequence[Fraction] | None = None, quadratics: Sequence[Floats] = ()) -> Verdict:
     """Falsify, prove, write the bundle, and let the kernel decide.
 
     Parameters
@@ -155,6 +155,9 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
         Go on with the search that an interrupted or expired run of the same question left beside the bundle.
     multipliers : sequence of Fraction, optional
         A guess at the proof of a ``lipschitz_bound``, one number per neuron; tried first, believed never.
+    quadratics : sequence of ndarray, optional
+        Guesses P (n, n), in the plant's units, at the region x'Px <= 1 about the equilibrium where no function is named; tried
+        alone, believed never.
 
     Returns
     -------
@@ -190,7 +193,7 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
         setting = question.setting()
         loop = question.loop(setting)
         with process_pool(workers if executor is None else 1) as pool:
-            work = Work(setting, loop, began + budget, executor or pool, progress, seed)
+            work = Work(setting, loop, began + budget, executor or pool, progress, seed, guesses=tuple(quadratics))
             work.saved = Saved(out.with_name(out.name + ".search"), hashlib.sha256(
                 b"\0".join([question.data, question.plant, question.controller or b"", question.lyapunov or b""])).hexdigest(), resume)
             _prove(work, read_hints(question.data, SEARCHES), question)

@@ -17,7 +17,10 @@ from certctl.result import Result, from_verdict, number, to_json
 
 if TYPE_CHECKING:
     from certctl.learners.learner import Learned
+    from certctl.learners.roa.ellipsoid_learner import EllipsoidLearner
     from certctl.learners.roa.zubov_learner import ZubovLearner
+
+    RoaLearner = ZubovLearner | EllipsoidLearner
 
 SHOWN = 5
 """Counterexamples that are printed."""
@@ -39,27 +42,31 @@ def roa(
                                                     show_default=False)] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of all random numbers.", min=0)] = 0,
     time_limit: Annotated[float, typer.Option("--time-limit", metavar="S", help="Seconds for training and proofs.", min=1.0)] = 600.0,
-    kappa: Annotated[float, typer.Option("--kappa", metavar="K", help="How much of the box the region is to fill: larger is more, and steeper.",
+    kappa: Annotated[float, typer.Option("--kappa", metavar="K", help="Up to 3 states: how much of the box the region is to fill; more is steeper.",
                                          min=0.1)] = 3.0,
-    width: Annotated[int, typer.Option("--width", metavar="N", help="Neurons in each hidden layer of V.", min=1, max=256)] = 24,
+    width: Annotated[int, typer.Option("--width", metavar="N", help="Up to 3 states: neurons in each hidden layer of V.", min=1, max=256)] = 24,
     workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes of the prover.", show_default="all cores", min=1)] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a candidate of another question in DIR.")] = False,
     output_format: Format = OutputFormat.text,
 ) -> int:
     """Learn a controller and a Lyapunov function whose certified region of attraction is large, and prove it."""
+    from certctl.learners.roa.ellipsoid_learner import EllipsoidLearner, EllipsoidSettings
     from certctl.learners.roa.files import NAMES
     from certctl.learners.roa.task import CannotLearn, make_task
-    from certctl.learners.roa.zubov import Scheme
+    from certctl.learners.roa.zubov import MOST_STATES, Scheme
     from certctl.learners.roa.zubov_learner import CHECKPOINT, Settings, ZubovLearner
 
     chosen = ready(output_format)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is no folder; give another place with -o")
-    settings = Settings(seed, time_limit, Scheme(kappa=kappa), (width, 10), workers=workers or os.cpu_count() or 1)
+    processes = workers or os.cpu_count() or 1
     try:
         given = None if controller is None else _controller(controller)
         task = make_task(plant, pairs_option(parameter or ()), box_option("--domain", domain), None if given is None else given[1])
-        learner = ZubovLearner(task, settings, None if given is None else given[0])
+        law = None if given is None else given[0]
+        learner: RoaLearner = EllipsoidLearner(task, EllipsoidSettings(seed, time_limit, workers=processes), law)
+        if task.n <= MOST_STATES:
+            learner = ZubovLearner(task, Settings(seed, time_limit, Scheme(kappa=kappa), (width, 10), workers=processes), law)
         present = [name for name in (*NAMES, "requirement.cert") if os.path.lexists(out / name)]
         if present and not force and not learner.can_resume(out):
             raise UsageError(f"{out / present[0]} exists already and {out / CHECKPOINT} does not belong to this question; give --force, or another "
@@ -89,7 +96,7 @@ def _controller(path: Path) -> tuple[bytes, Any]:
         raise UsageError(f"--controller: {no}") from None
 
 
-def _tell(result: Result, learned: Learned, learner: ZubovLearner, chosen: OutputFormat) -> None:
+def _tell(result: Result, learned: Learned, learner: RoaLearner, chosen: OutputFormat) -> None:
     """The candidate's figures, then what verify says; without a proof also the states that stand against it."""
     against = [] if result.is_proved else learner.counterexamples[:SHOWN].tolist()
     if chosen is OutputFormat.json:

@@ -75,7 +75,7 @@ def test_a_grid_of_six_dimensions_is_refused():
 
 @pytest.mark.parametrize("arguments", [
     ["nowhere"], ["pendulum", "--param", "m"], ["pendulum", "--domain", "1,2"], ["pendulum", "--controller", "absent.onnx"],
-    ["quadrotor2d"], ["pendulum", "--time-limit", "0"]])
+    ["pendulum", "--time-limit", "0"]])
 def test_usage_errors_write_nothing(arguments, tmp_path, capsys):
     out = tmp_path / "run"
     assert run(["learn", "roa", *arguments, "-o", str(out)]) == 2

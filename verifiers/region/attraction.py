@@ -35,6 +35,8 @@ SAMPLES = 24_000
 ZOOM_STATES = 3
 """Largest number of states for which rings about the equilibrium are split unseen: a ring has n 2**n boxes."""
 
+LOWERED = 8
+"""How often a level is put just below the state that a search met with; after that it goes down a ladder."""
 DEPTHS, FEW = (7, 12), 1000
 """Splits per state beyond the octaves of the shell; so few boxes that stay undecided are worth the second depth (kinks near the hole)."""
 
@@ -94,6 +96,8 @@ class Work:
     saved: Any = None
     volume: tuple[tuple[str, Fraction], Future[bytes]] | None = None
     known_levels: Levels | None = None
+    guesses: tuple[Floats, ...] = ()
+    lowest_stuck: float = 0.0
 
     @property
     def left(self) -> float:
@@ -275,10 +279,11 @@ def _prove_quadratic(work: Work, p: Floats, level: Fraction, origin: tuple[Fract
         octaves = 0.5 * math.log2(level / inner)
         for beyond in DEPTHS:
             out = work.run(stage, Goal("attraction"), "shell-1", int(n * (octaves + beyond)), zoom=int(octaves) if n <= ZOOM_STATES else 0,
-                           share=share)
+                           refute=n > POLISHED, share=share)
             if not 0 < len(out.stuck_lo) <= FEW:
                 break
         if out.stuck_lo.size:
+            work.lowest_stuck = float(stage.value(stage.function, out.stuck_lo, out.stuck_hi)[0].min()) / float(level)
             setting.stages.clear()
             return False
         obligations.append({"id": "shell-1", "proof": {"kind": "box_tree", "function": name, "level": text(level), "frame": texts(candidate.frame),
@@ -302,16 +307,22 @@ def _short(q: Fraction, digits: int = 6) -> Fraction:
 def _own_region(work: Work, p: Floats, level: float, linear: bool) -> None:
     """Prove the quadratic's ellipsoid as the region, at the largest of a few levels that goes through."""
     origin = work.where.centre if work.where is not None else ()
-    few = len(origin) <= POLISHED
-    for share in (0.995, 0.97, 0.93, 0.85, 0.7, 0.5, 0.25, 0.1, 0.01) if few else (0.995, 0.85, 0.6, 0.35, 0.15, 0.05, 0.01):
+    few, lowered = len(origin) <= POLISHED, 0
+    ladder = (0.995, 0.97, 0.93, 0.85, 0.7, 0.5, 0.25, 0.1, 0.01) if few else (0.995, 0.85, 0.6, 0.35, 0.15, 0.05, 0.01)
+    share: float | None = ladder[0]
+    while share is not None:
         if work.left < 0:
             raise Undecided(Code.BUDGET, "shell-1", "the budget ended; raise --budget")
+        work.lowest_stuck = 0.0
         try:
             if _prove_quadratic(work, p, Fraction(share * level), origin, linear, 1.0 if few else 0.4):
                 return
         except Undecided as no:  # a smaller ellipsoid is quicker to prove
             if no.code is not Code.BUDGET or work.left < 1:
                 raise
+        below, lower = 0.998 * work.lowest_stuck * share, next((step for step in ladder if step < share), None)
+        lowered += below > (lower or 0.0)
+        share = below if not few and lower is not None and lowered <= LOWERED and lower < below < share else lower
     raise Undecided(Code.NO_PROOF_FOUND, "shell-1", "no level of the quadratic could be proved; name a Lyapunov function or shrink [domain]")
 
 

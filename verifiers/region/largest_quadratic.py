@@ -39,11 +39,15 @@ def best_quadratic(work: Work, origin: tuple[Fraction, ...], linear: bool = Fals
                    ) -> tuple[Floats, float] | None:
     """The quadratic with the largest sampled ellipsoid, and its level: Lyapunov solutions and ``starts``, fits on growing sets, then a polish.
 
-    Beyond ``POLISHED`` states an evolution strategy takes the place of the polish.  None where the linearised loop is not stable.
+    Beyond ``POLISHED`` states an evolution strategy takes the place of the polish.  Where the caller has guesses, at level 1 each, only their level
+    is searched.  None where the linearised loop is not stable.
     """
     centre = np.array([float(v) for v in origin])
     lo, hi = work.box
     n, jacobian = len(origin), work.loop.jacobian(centre)
+    if work.guesses:  # whoever guesses has searched
+        guessed = [(p, min(1.0, quad.sampled_level(work.loop, p, centre, lo, hi, work.setting.rate, work.seed + 1, 60_000))) for p in work.guesses]
+        return max(guessed, key=lambda each: n * math.log(each[1]) - float(np.linalg.slogdet(each[0])[1]))
     rate = work.setting.rate or _reserve(work.loop, centre)
     width = np.minimum(hi - centre, centre - lo)
     weights = [np.diag(1 / width**2), np.eye(n), np.diag(1 / width)]

@@ -15,6 +15,7 @@ from certctl.learners.roa.task import Floats, Task
 from systems.signals import exact
 from verifiers.kernel.graph import Affine, Builder, Graph
 from verifiers.load.to_onnx import to_onnx
+from verifiers.prove import Verdict
 
 NAMES = ("controller.onnx", "lyapunov.onnx", "requirement.toml")
 
@@ -37,6 +38,18 @@ def requirement_text(task: Task, level: str = "max") -> str:
              *(f"{p.name} = {json.dumps(p.value)}" for p in task.plant.parameters), "", "[domain]", f"lo = {json.dumps(task.lo)}",
              f"hi = {json.dumps(task.hi)}", "", "[region]", f'level = "{level}"', f'min_volume = "{least(task)}"']
     return "\n".join(lines) + "\n"
+
+
+def ellipsoid_text(task: Task) -> str:
+    """The question about a controller alone: the largest ellipsoid that verify finds and proves."""
+    return requirement_text(task).replace('lyapunov   = "lyapunov.onnx"\n', "")
+
+
+def region_volume(verdict: Verdict) -> float:
+    """The certified volume; 0 without a proof."""
+    if verdict.outcome != "PROVED" or verdict.receipt is None:
+        return 0.0
+    return float((verdict.receipt.region or {}).get("volume_lower_bound") or 0.0)
 
 
 def least(task: Task) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,6 +85,28 @@ class Task:
         slope = np.asarray(slopes).reshape(self.n, count, m).transpose(1, 0, 2)
         return np.asarray(rates).T / self.width, slope / self.width[:, None]
 
+    @cached_property
+    def _graph(self) -> Graph:
+        from verifiers.kernel.plant import read_plant
+        from verifiers.load.plant import plant_graph
+
+        return plant_graph(read_plant(json.loads(self.plant.to_json())), {})
+
+    def rates(self, xi: Floats, u: Floats) -> Floats:
+        """Rates of the scaled states (N, n) alone: as :meth:`field`, but read from the plant's graph, which is an order of magnitude quicker."""
+        from verifiers.load.floats import evaluate
+
+        return np.asarray(evaluate(self._graph, self.rest + xi * self.width, u) / self.width)
+
+    @cached_property
+    def linearised(self) -> tuple[Floats, Floats]:
+        """Slopes A (n, n) and B (n, m) of the rates at the equilibrium, by states (central differences) and by inputs."""
+        _, slope = self.field(np.zeros((1, self.n)), self.plant.rest[1][None])
+        step = 1e-6
+        move = np.concatenate([step * np.eye(self.n), -step * np.eye(self.n)])
+        f = self.field(move, np.repeat(self.plant.rest[1][None], 2 * self.n, axis=0))[0]
+        return (f[:self.n] - f[self.n:]).T / (2 * step), slope[0]
+
     def given_input(self, xi: Floats) -> Floats:
         """What the given controller commands (N, m), clipped as the plant does."""
         from verifiers.load.floats import evaluate
@@ -99,12 +122,8 @@ class Task:
     @cached_property
     def regulator(self) -> tuple[Floats, Floats]:
         """P (n, n) and K (m, n) near the equilibrium: cost xi' P xi, input u* - K xi; those of a given controller, if there is one."""
-        _, slope = self.field(np.zeros((1, self.n)), self.plant.rest[1][None])
-        step, b = 1e-6, slope[0]
+        step, (a, b) = 1e-6, self.linearised
         move = np.concatenate([step * np.eye(self.n), -step * np.eye(self.n)])
-        at = np.repeat(self.plant.rest[1][None], 2 * self.n, axis=0)
-        f = self.field(move, at)[0]
-        a = (f[:self.n] - f[self.n:]).T / (2 * step)
         r = np.diag(self.input_cost / self.limits[1]**2)
         try:
             if self.controller is None:

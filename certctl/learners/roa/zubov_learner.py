@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from certctl.learners.learner import Learned, Learner, Step
 from certctl.learners.roa.candidate import Candidate
-from certctl.learners.roa.files import NAMES, requirement_text, write_candidate
+from certctl.learners.roa.files import NAMES, region_volume, requirement_text, write_candidate
 from certctl.learners.roa.fit import CEILING, Weights, draw, improve, violations
 from certctl.learners.roa.task import Floats, Task
 from certctl.learners.roa.zubov import Estimate, Scheme, solve
@@ -168,7 +169,7 @@ class ZubovLearner(Learner):
         verdict = verify(requirement, aside / "requirement.cert", budget=budget, workers=s.workers, force=True, seed=s.seed)
         state.proofs += 1
         state.next_proof = state.round + s.between_proofs
-        volume = _volume(verdict)
+        volume = region_volume(verdict)
         if self.verdict is None or volume > state.best or (self.verdict.outcome != "PROVED" and verdict.outcome != "PROVED"):
             self.requirement = out / requirement.name
             for name in NAMES:
@@ -191,7 +192,7 @@ class ZubovLearner(Learner):
         if receipt.outcome == "ACCEPTED":
             self.requirement = requirement
             self.verdict = Verdict("PROVED", None, None, receipt.message, receipt.name, receipt.property, receipt, bundle)
-            state.best = _volume(self.verdict)
+            state.best = region_volume(self.verdict)
 
     def can_resume(self, out: Path) -> bool:
         """Whether ``out`` holds a checkpoint of this very question."""
@@ -266,14 +267,7 @@ class ZubovLearner(Learner):
                 state.candidate = state.candidate.like(held["weights"])
                 state.kept, state.round = held["kept"], int(held["round"])
                 state.damping, state.seconds = float(held["damping"]), float(held["seconds"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, BadZipFile):
             return None
         state.rng = np.random.default_rng([self.settings.seed, state.round])
         return state
-
-
-def _volume(verdict: Verdict) -> float:
-    """The certified volume; 0 without a proof."""
-    if verdict.outcome != "PROVED" or verdict.receipt is None:
-        return 0.0
-    return float((verdict.receipt.region or {}).get("volume_lower_bound") or 0.0)

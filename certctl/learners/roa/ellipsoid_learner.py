@@ -1,0 +1,277 @@
+r"""``certctl learn roa`` beyond three states: saturated linear gains and a quadratic together, for the largest ellipsoid that samples allow.
+
+.. math:: u = \bar u + h\tanh(\eta_0 + G^\top \xi), \qquad V = \xi^\top P \xi
+
+A grid for Zubov's equation is out of reach there.  An ellipsoid needs n (n + 1) / 2 numbers, and its decrease is so nearly quadratic that boxes
+prove it; that the gains move along is what makes it large.  The search is :func:`verifiers.region.ellipsoid.widen`, begun from linear regulators with
+several weights of the input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from certctl.learners.learner import Learned, Learner, Step
+from certctl.learners.roa.candidate import offset
+from certctl.learners.roa.files import NAMES, ellipsoid_text, region_volume
+from certctl.learners.roa.task import CannotLearn, Floats, Task
+from verifiers.kernel.check import check
+from verifiers.kernel.graph import Affine, Builder, Graph
+from verifiers.load.to_onnx import to_onnx
+from verifiers.memory import keep_freed_memory, single_threaded_products
+from verifiers.prove import Verdict, verify
+from verifiers.region.ellipsoid import Loop, widen
+
+CHECKPOINT = "training.npz"
+FILES = (NAMES[0], NAMES[2])
+"""Controller and requirement: the quadratic itself is in the bundle."""
+
+
+@dataclass(frozen=True)
+class EllipsoidSettings:
+    """What can be set about a run.
+
+    Attributes
+    ----------
+    seed : int
+        Seed of all random numbers.
+    time_limit : float
+        Seconds for training and proof together.
+    training_share : float
+        Share of what is left of them for training, at most, before a proof.
+    costs : tuple of float
+        Weights of the input, relative to the task's, of the regulators to begin with.
+    reserve : float
+        The rate of decrease to keep, as a share of the first regulator's: room for the proof.
+    rounds, legs : int
+        Generations of the evolution strategy for each state in one leg; legs at most.  A checkpoint is written after each.
+    gain : float
+        The legs end when one changes the volume by less than this share.
+    attempts : int
+        Proofs at most: after one that certifies less than ``enough`` of the sampled volume the reserve grows by ``stiffen``, and the legs go on.
+    enough, stiffen, last_start : float
+        See ``attempts``; no further one begins after the last share of the time.
+    workers : int
+        Processes of the prover.
+    """
+
+    seed: int = 0
+    time_limit: float = 600.0
+    training_share: float = 0.6
+    costs: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1000.0)
+    reserve: float = 0.03
+    rounds: int = 120
+    legs: int = 8
+    gain: float = 0.02
+    attempts: int = 4
+    enough: float = 0.7
+    stiffen: float = 2.0
+    last_start: float = 0.8
+    workers: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """A run under way: P of the ellipsoid at level 1, gains, the rate to keep, legs and seconds so far."""
+
+    p: Floats
+    gains: Floats
+    rate: float
+    legs: int = 0
+    seconds: float = 0.0
+    settled: bool = False
+
+
+class EllipsoidLearner(Learner):
+    """Learn gains and an ellipsoid, or an ellipsoid for the task's given controller.
+
+    Parameters
+    ----------
+    task : Task
+        Plant, limits, domain.
+    settings : EllipsoidSettings
+        Seed, time, schedule.
+    controller : bytes or None
+        The file of a given controller.
+    """
+
+    name = "roa"
+
+    def __init__(self, task: Task, settings: EllipsoidSettings | None = None, controller: bytes | None = None) -> None:
+        self.task, self.settings, self.controller = task, settings or EllipsoidSettings(), controller
+        self.verdict: Verdict | None = None
+        self.counterexamples: Floats = np.zeros((0, task.n))
+
+    def learn(self, out: Path, report: Callable[[Step], None]) -> Learned:
+        """Train in legs and ask the prover, again with more reserve where it certifies too little; ``verdict`` is its best answer."""
+        keep_freed_memory()
+        single_threaded_products()
+        s, began = self.settings, time.monotonic()
+        out.mkdir(parents=True, exist_ok=True)
+        report(Step("regulators", 0.0, float("nan"), 0.0))
+        state = self._resume(out / CHECKPOINT) or self._start()
+        began -= state.seconds
+        for attempt in range(1, s.attempts + 1):
+            state = self._train(out, state, attempt * s.legs, began, report)
+            seconds = time.monotonic() - began
+            sampled = self._volume(state.p)
+            figures = {"sampled volume": sampled, "rounds": float(state.legs)}
+            report(Step("proof", min(1.0, seconds / s.time_limit), float("nan"), seconds, s.time_limit - seconds, figures))
+            left = max(s.time_limit - seconds, 5.0)
+            requirement = self._ask(out, state, left if attempt == s.attempts else 0.5 * left)
+            verdict = self.verdict
+            if verdict is None:
+                raise RuntimeError("the prover was not asked")
+            if region_volume(verdict) > s.enough * sampled or time.monotonic() - began > s.last_start * s.time_limit:
+                break
+            state = replace(state, rate=s.stiffen * state.rate, settled=False)
+        if verdict.counterexample is not None:
+            self.counterexamples = np.array([verdict.counterexample["x"]])
+        figures |= {"boxes": float(verdict.boxes), "certified volume": region_volume(verdict)}
+        return Learned(out, requirement, round(time.monotonic() - began, 3), s.seed, figures)
+
+    def _train(self, out: Path, state: _State, legs: int, began: float, report: Callable[[Step], None]) -> _State:
+        """Legs until the volume stands still, there are so many of them, or their share of the time left is spent."""
+        s = self.settings
+        deadline = time.monotonic() + s.training_share * (s.time_limit - (time.monotonic() - began))
+        while not state.settled and state.legs < legs and time.monotonic() < deadline:
+            seconds = time.monotonic() - began
+            figures = {"sampled volume": self._volume(state.p)}
+            report(Step("widen", seconds / s.time_limit, float("nan"), seconds, s.time_limit - seconds, figures))
+            state = self._leg(state, deadline)
+            self._save(out / CHECKPOINT, replace(state, seconds=time.monotonic() - began))
+        return state
+
+    def can_resume(self, out: Path) -> bool:
+        """Whether ``out`` holds a checkpoint of this very question."""
+        return self._resume(out / CHECKPOINT) is not None
+
+    # the loop -------------------------------------------------------------------------------------------------------
+
+    def _loop(self, rate: float) -> Loop:
+        task, (a, b) = self.task, self.task.linearised
+        shift, (middle, half) = offset(task), task.limits
+        slope = half * (1 - np.tanh(shift) ** 2)
+
+        def matrix(gains: Floats) -> Floats:
+            return gains.reshape(task.n, len(half))
+
+        return Loop(lambda gains, xi: task.rates(xi, middle + half * np.tanh(shift + xi @ matrix(gains))),
+                    lambda gains: a + b @ (slope[:, None] * matrix(gains).T), "continuous", rate)
+
+    def _given_loop(self, rate: float) -> Loop:
+        task, (a, b) = self.task, self.task.linearised
+        closed = a - b @ task.regulator[1]
+        return Loop(lambda gains, xi: task.rates(xi, task.given_input(xi)), lambda gains: closed, "continuous", rate)
+
+    def _start(self) -> _State:
+        """The regulator whose own ellipsoid is the largest, each as wide as samples allow."""
+        s, best = self.settings, None
+        slope = self.task.limits[1] * (1 - np.tanh(offset(self.task)) ** 2)
+        for cost in (1.0,) if self.controller is not None else s.costs:
+            task = replace(self.task, input_cost=cost * self.task.input_cost)
+            p, k = task.regulator
+            gains = np.zeros(0) if self.controller is not None else (-k / slope[:, None]).T.ravel()
+            loop = self._given_loop(0.0) if self.controller is not None else self._loop(0.0)
+            rate = s.reserve * -2 * float(np.linalg.eigvals(loop.jacobian(gains)).real.max())
+            found = widen(replace(loop, rate=rate), p, gains, seed=s.seed, rounds=0)
+            if found is not None and (best is None or self._volume(found[0]) > self._volume(best.p)):
+                best = _State(found[0], found[1], rate)
+        if best is None:
+            raise CannotLearn(f"{self.task.plant.name}: no regulator decreases on samples of any ellipsoid; change the domain or the parameters")
+        return best
+
+    def _leg(self, state: _State, deadline: float) -> _State:
+        s, leg = self.settings, state.legs
+        loop = self._given_loop(state.rate) if self.controller is not None else self._loop(state.rate)
+        found = widen(loop, state.p, state.gains, seed=1000 * s.seed + leg, rounds=s.rounds * self.task.n,
+                      deadline=deadline)
+        if found is None:
+            return replace(state, legs=leg + 1)
+        grown = self._volume(found[0]) / self._volume(state.p)
+        return replace(state, p=found[0], gains=found[1], legs=leg + 1, settled=abs(grown - 1) < s.gain)
+
+    def _volume(self, p: Floats) -> float:
+        """Volume of the ellipsoid at level 1 in the plant's units."""
+        n = self.task.n
+        return math.pi ** (n / 2) / math.gamma(n / 2 + 1) * float(np.prod(self.task.width)) * math.exp(-0.5 * float(np.linalg.slogdet(p)[1]))
+
+    # files and proof ------------------------------------------------------------------------------------------------
+
+    def _ask(self, out: Path, state: _State, budget: float) -> Path:
+        """Ask the prover aside; of its answer and a bundle that an earlier run of this question left here, the larger region stays."""
+        aside = out / ".attempt" / out.resolve().name
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        law = self.controller or to_onnx(gains_graph(self.task, state.gains), double=True)
+        (aside / FILES[0]).write_bytes(law)
+        (aside / FILES[1]).write_text(ellipsoid_text(self.task), encoding="utf-8", newline="\n")
+        bundle, path = out / "requirement.cert", out / FILES[1]
+        verdict = verify(aside / FILES[1], aside / bundle.name, budget=budget, workers=self.settings.workers, seed=self.settings.seed,
+                         quadratics=(state.p / self.task.width / self.task.width[:, None],))
+        held = self._held(path, bundle)
+        if held is not None and not region_volume(verdict) > region_volume(held):
+            self.verdict = held
+        else:
+            for name in FILES:
+                (aside / name).replace(out / name)
+            shutil.rmtree(bundle, ignore_errors=True)
+            if verdict.outcome == "PROVED":
+                (aside / bundle.name).replace(bundle)
+                verdict = replace(verdict, bundle=bundle, receipt=check(bundle, path))
+            self.verdict = verdict
+        shutil.rmtree(out / ".attempt")
+        return path
+
+    def _held(self, path: Path, bundle: Path) -> Verdict | None:
+        """What an earlier run of this question has certified, once the kernel has accepted it again."""
+        if not bundle.is_dir() or not path.is_file() or path.read_text(encoding="utf-8") != ellipsoid_text(self.task):
+            return None
+        receipt = check(bundle, path)
+        if receipt.outcome != "ACCEPTED":
+            return None
+        return Verdict("PROVED", None, None, receipt.message, receipt.name, receipt.property, receipt, bundle)
+
+    def _digest(self) -> str:
+        """What a checkpoint belongs to: the settings but for time and legs, the plant and domain, the given controller."""
+        told = {**asdict(self.settings), "lo": self.task.lo, "hi": self.task.hi, "r": self.task.input_cost}
+        for key in ("time_limit", "training_share", "legs", "gain", "attempts", "enough", "stiffen", "last_start", "workers"):
+            told.pop(key)
+        return hashlib.sha256((repr(sorted(told.items())) + self.task.plant.to_json()).encode() + (self.controller or b"")).hexdigest()
+
+    def _save(self, path: Path, state: _State) -> None:
+        """Write the checkpoint aside and rename it."""
+        aside = path.with_name("." + path.name)
+        with aside.open("wb") as file:
+            np.savez(file, digest=self._digest(), **asdict(state))
+        aside.replace(path)
+
+    def _resume(self, path: Path) -> _State | None:
+        """The state of an interrupted run of the same question, or None."""
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as held:
+                if str(held["digest"]) != self._digest():
+                    return None
+                return _State(held["p"], held["gains"], float(held["rate"]), int(held["legs"]), float(held["seconds"]), bool(held["settled"]))
+        except (OSError, ValueError, KeyError, BadZipFile):
+            return None
+
+
+def gains_graph(task: Task, gains: Floats) -> Graph:
+    """The saturated linear law with gains (n * m,) as a graph of the plant's states."""
+    b = Builder("controller.onnx")
+    middle, half = task.limits
+    weight = gains.reshape(task.n, len(half)).T / task.width
+    turned = b.unary("tanh", b.affine(b.input(task.n), Affine(weight, offset(task) - weight @ task.rest)))
+    return b.build([b.affine(turned, Affine(np.diag(half), middle))])
