@@ -6,7 +6,8 @@ Theorems and proofs: docs/theory/local.md.  All matrix work is in exact rational
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -21,6 +22,7 @@ from verifiers.kernel.rational import down, sqrt_up, up
 
 Vector = Sequence[Fraction]
 Matrix = Sequence[Vector]
+CORNERS = 6
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,19 @@ def check_equilibrium(field: Graph, time: str, where: Enclosure) -> None:
          f"Krawczyk's operator leaves the box in the coordinates {np.flatnonzero(~(image < radius)).tolist()}")
 
 
+def corners(mid: Exact, rad: Exact, weight: Exact) -> Iterator[tuple[Exact, Exact]]:
+    """Interval matrices whose convex hull holds all of mid +- rad: the widest entries, up to ``CORNERS``, at their ends, the others as they are."""
+    wide = [(i, j) for _, i, j in sorted((-v, i, j) for (i, j), v in np.ndenumerate(rad * weight) if v)[:CORNERS]]
+    rest, steps = rad.copy(), [rad[place] for place in wide]
+    for place in wide:
+        rest[place] = 0 * rad[place]
+    for signs in itertools.product((-1, 1), repeat=len(wide)):
+        corner = mid.copy()
+        for place, sign, step in zip(wide, signs, steps, strict=True):
+            corner[place] += sign * step
+        yield corner, rest
+
+
 def check_local(field: Graph, time: str, matrix: Matrix, origin: Vector, frame: Matrix, reach: Vector, level: Fraction, rate: Fraction,
                 where: Enclosure, domain: tuple[Vector, Vector], linear: bool) -> Fraction:
     r"""Prove that :math:`\{(x-o)^\top P (x-o) \le a\}` is attracted to the equilibrium, without a hole.
@@ -110,7 +125,8 @@ def check_local(field: Graph, time: str, matrix: Matrix, origin: Vector, frame: 
     Notes
     -----
     With G enclosing ``df/dy`` over N_0 and Q = P T, M = TᵀPT: continuous ``-(QᵀG + GᵀQ) - rate M > 0``; discrete
-    ``[[(1 - rate) M, GᵀQ], [QᵀG, M]] > 0``, each for every G in the enclosure.  Every P-ball of radius ``sqrt(a) + d`` about
+    ``[[(1 - rate) M, GᵀQ], [QᵀG, M]] > 0``, each for every G in the enclosure (at once, or
+    at its :func:`corners`: both are affine in G).  Every P-ball of radius ``sqrt(a) + d`` about
     x* in E lies in N_0 and in the domain, where ``d`` bounds the P-distance from o to E.  N_0 itself may reach beyond the
     domain: the loop's graph is only enclosed there.
     """
@@ -133,12 +149,14 @@ def check_local(field: Graph, time: str, matrix: Matrix, origin: Vector, frame: 
         g_mid, g_rad = rationals(found[0]) @ t, 0 * t
     else:
         _, _, g_mid, g_rad = jacobian(field, origin, frame, reach)
-    qg, spread = q.T @ g_mid, abs(q.T) @ g_rad
-    if time == "continuous":
-        block, width = -(qg + qg.T) - rate * m, spread + spread.T
-    else:
-        block, width = np.block([[(1 - rate) * m, qg.T], [qg, m]]), np.block([[0 * m, spread.T], [spread, 0 * m]])
-    proved = interval_positive_definite(block, width)
+
+    def decreases(mid: Exact, rad: Exact) -> bool:
+        qg, spread = q.T @ mid, abs(q.T) @ rad
+        if time == "continuous":
+            return interval_positive_definite(-(qg + qg.T) - rate * m, spread + spread.T)
+        return interval_positive_definite(np.block([[(1 - rate) * m, qg.T], [qg, m]]), np.block([[0 * m, spread.T], [spread, 0 * m]]))
+
+    proved = decreases(g_mid, g_rad) or all(decreases(*corner) for corner in corners(g_mid, g_rad, abs(q).max(axis=1)[:, None]))
     need(proved, Code.LOCAL_DECREASE, "local", "the quadratic is not proved to decrease for every Jacobian over the neighbourhood")
     return used
 

@@ -18,7 +18,7 @@ from scipy import linalg, optimize
 from verifiers.kernel.codes import Refusal
 from verifiers.kernel.definite import rationals
 from verifiers.kernel.graph import Floats, Graph
-from verifiers.kernel.local import Enclosure, check_local, jacobian
+from verifiers.kernel.local import Enclosure, check_local, corners, jacobian
 from verifiers.region.equilibrium import exact_symmetric
 from verifiers.region.sampling import FloatLoop, float_quadratic
 
@@ -131,13 +131,19 @@ def robust(p: Floats, mid: Floats, rad: Floats, time: str, rate: float = 0.0) ->
     except np.linalg.LinAlgError:
         return -math.inf
     q, m = p @ frame, np.eye(len(p))
-    g, spread = q.T @ mid @ frame, np.abs(q.T) @ rad @ np.abs(frame)
-    if time == "continuous":
-        block, width = -(g + g.T) - rate * m, spread + spread.T
-    else:
-        block, width = np.block([[(1 - rate) * m, g.T], [g, m]]), np.block([[0 * m, spread.T], [spread, 0 * m]])
-    d = 1 / np.sqrt(np.maximum(block.diagonal(), 1e-12))
-    return float(np.linalg.eigvalsh(block - np.diag(width @ d / d))[0])
+
+    def least(middle: Floats, radius: Floats) -> float:
+        g, spread = q.T @ middle, np.abs(q.T) @ radius
+        if time == "continuous":
+            block, width = -(g + g.T) - rate * m, spread + spread.T
+        else:
+            block, width = np.block([[(1 - rate) * m, g.T], [g, m]]), np.block([[0 * m, spread.T], [spread, 0 * m]])
+        d = 1 / np.sqrt(np.maximum(block.diagonal(), 1e-12))
+        return float(np.linalg.eigvalsh(block - np.diag(width @ d / d))[0])
+
+    whole = mid @ frame, rad @ np.abs(frame)
+    at_once = least(*whole)
+    return at_once if at_once > 0 else max(at_once, min(least(*corner) for corner in corners(*whole, np.abs(q).max(axis=1)[:, None])))
 
 
 def more_robust(p: Floats, mid: Floats, rad: Floats, time: str, rate: float = 0.0) -> Floats:

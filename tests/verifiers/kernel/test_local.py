@@ -155,7 +155,7 @@ def test_an_ellipsoid_lies_in_the_interior_of_the_domain_on_either_side(i):
 
 def test_a_frame_that_turns_directions_round_bounds_the_same_jacobians(monkeypatch):
     frame = [[F(2), F(0)], [F(-1), F(2)]]
-    for radius, good in ((F(1, 8), True), (F(3, 4), False), (F(2), False)):
+    for radius, good in ((F(1, 8), True), (F(3, 4), True), (F(1), False), (F(2), False)):
         enclosed(monkeypatch, [0, 0], [[-2, 0], [1, -2]], [[radius] * 2] * 2)
         if good:
             attracted(frame=frame)
@@ -172,3 +172,72 @@ def test_half_widths_round_up_and_volumes_round_down(level):
         assert F(volume) ** 2 * p <= 4 * level < F(math.nextafter(volume, math.inf)) ** 2 * p
     disk = ellipsoid_volume([[F(1), F(0)], [F(0), F(4)]], level)
     assert 0 < 1 - disk / (math.pi / 2 * float(level)) < 1e-14
+
+
+# corners of the entries that are wide
+
+def wide(n: int, places: dict[tuple[int, int], F], middle: dict[tuple[int, int], F] | None = None) -> tuple[list[list[F]], list[list[F]]]:
+    """-1 on the diagonal but for ``middle``, and radii at places."""
+    mid = [[F(-1) * (i == j) for j in range(n)] for i in range(n)]
+    rad = [[F(0)] * n for _ in range(n)]
+    for (i, j), v in (middle or {}).items():
+        mid[i][j] = v
+    for (i, j), v in places.items():
+        rad[i][j] = v
+    return mid, rad
+
+
+@pytest.mark.threat("T04")
+@pytest.mark.parametrize("time", ["continuous", "discrete"])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_one_bad_end_of_one_entry_is_refused(monkeypatch, time, sign):
+    """x0' = -x0 + p x1, x1' = -x1: the quadratic |x|^2 falls while |p| < 2; x0+ = p x1, x1+ = 0 while |p| < 1."""
+    edge = F(2) if time == "continuous" else F(1)
+    for reach, good in ((edge * F(99, 100), True), (edge * F(101, 100), False)):
+        at = sign * edge / 2
+        mid, rad = wide(2, {(0, 1): reach - abs(at)}, {(0, 1): at, **({} if time == "continuous" else {(0, 0): F(0), (1, 1): F(0)})})
+        enclosed(monkeypatch, [0, 0], mid, rad)
+        if good:
+            attracted(time=time)
+        else:
+            refused(Code.LOCAL_DECREASE, time=time)
+
+
+@pytest.mark.threat("T04")
+def test_a_bad_matrix_between_four_entries_that_are_wide_together_is_refused(monkeypatch):
+    """J = -I + R with |R| <= r in every entry: |x|^2 falls for all of them if and only if 2 r < 1; each entry alone could do more."""
+    for r, good in ((F(49, 100), True), (F(51, 100), False)):
+        mid, rad = wide(2, {(i, j): r for i in range(2) for j in range(2)})
+        enclosed(monkeypatch, [0, 0], mid, rad)
+        if good:
+            attracted()
+        else:
+            refused(Code.LOCAL_DECREASE)
+
+
+@pytest.mark.threat("T04")
+@pytest.mark.parametrize(("narrow", "good"), [("3/50", True), ("3/20", False)])
+def test_entries_beyond_the_widest_still_count(monkeypatch, narrow, good):
+    """Six harmless entries are wider than p in x2' = -x2/20 + p x3, x3' = -x3/20, whose quadratic falls while |p| < 1/10."""
+    harmless = dict.fromkeys([(0, 0), (0, 1), (1, 0), (1, 1), (4, 4), (0, 4)], F(1, 5))
+    mid, rad = wide(5, {**harmless, (2, 3): F(narrow)}, {(2, 2): F(-1, 20), (3, 3): F(-1, 20)})
+    enclosed(monkeypatch, [0] * 5, mid, rad)
+    if good:
+        attracted(matrix=[[F(int(i == j)) for j in range(5)] for i in range(5)])
+    else:
+        refused(Code.LOCAL_DECREASE, matrix=[[F(int(i == j)) for j in range(5)] for i in range(5)])
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 6, 9])
+def test_corners_are_all_ends_of_the_widest_entries_and_the_rest_keeps_its_width(count):
+    rng = np.random.default_rng(count)
+    mid, rad = (rationals([[F(int(v), 16) for v in row] for row in rng.integers(low, 99, (3, 3))]) for low in (-99, 1))
+    flat = [(i, j) for i in range(3) for j in range(3)]
+    for place in flat[count:]:
+        rad[place] = F(0)
+    found = list(local.corners(mid, rad, rationals([[F(1)]] * 3)))
+    assert len(found) == 2 ** min(count, local.CORNERS) == len({tuple(corner.flat) for corner, _ in found})
+    for corner, rest in found:
+        assert (abs(corner - mid) + rest == rad).all() and ((corner == mid) | (rest == 0)).all()
+        assert sum(v > 0 for v in rest.flat) == max(0, count - local.CORNERS)
+        assert max(rest.flat) <= min([v for v, q in zip(rad.flat, rest.flat, strict=True) if v and not q], default=F(0))

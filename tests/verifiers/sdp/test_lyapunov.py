@@ -86,6 +86,13 @@ def test_two_unknown_constants_are_proved_together(tmp_path):
     assert verify(uncertain(tmp_path, more='b = ["0.01", "0.5"]\n'), workers=1).outcome == "PROVED"
 
 
+def test_a_mass_four_times_as_large_is_proved_by_the_corners(tmp_path):
+    """The same test with all entries at once stops at about 0.24 kg."""
+    pytest.importorskip("cvxpy")
+    path = uncertain(tmp_path, '["0.1", "0.4"]', 'min_volume = "1"')
+    assert verify(path, workers=1).outcome == "PROVED" and check(path.with_suffix(".cert"), path).outcome == "ACCEPTED"
+
+
 @pytest.mark.threat("T02")
 def test_a_mass_that_the_law_cannot_hold_is_not_proved(tmp_path, monkeypatch):
     """At m = 1.2 gravity wins: the middle of the interval holds, one corner does not."""
