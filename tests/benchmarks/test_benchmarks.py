@@ -15,6 +15,7 @@ from benchmarks import (
     drake_regions,
     explicit_mpc,
     first_order_peer,
+    fixed_controllers,
     harness,
     imitation,
     kernel_speed,
@@ -23,6 +24,7 @@ from benchmarks import (
     pairs,
     precise,
     published_pairs,
+    roa_ellipsoids,
     roa_learning,
     run,
     sdp_layer,
@@ -397,3 +399,26 @@ def test_learning_in_small():
     six = report.tables[2].rows[0]
     assert six[2] == "PROVED" and 0.01 < six[3] < six[4]
     assert row[2] < 1.2 * row[6] and 0 < peers[2] < row[2]  # a coarse simulation, and the regulator
+
+
+@pytest.mark.slow
+def test_learning_beyond_three_states_in_small():
+    report = roa_ellipsoids.run(roa_ellipsoids.Settings((("cartpole", (0,)),), 60.0))
+    row = report.tables[0].rows[0]
+    assert failed(report) == [] and row[1] == 4 and roa_ellipsoids.CARTPOLE < row[3] <= row[5] < row[6]
+
+
+@pytest.mark.slow
+def test_a_fixed_controller_in_small(cases):
+    report = fixed_controllers.run(fixed_controllers.Settings(("pendulum_big_seed3",), seconds=60.0, width=12))
+    row = report.tables[0].rows[0]
+    assert failed(report) == [] and row[5] == "yes" and row[2] < row[3] and row[7] > 10
+
+
+@pytest.mark.slow
+def test_a_region_too_small_does_not_contain_the_authors_set(cases, tmp_path):
+    pair = pairs.read_pair("pendulum_big_seed3")
+    requirement = pair.write(tmp_path / "small", "0.5")
+    assert pairs.prove(requirement, budget=60, workers=1)["outcome"] == "PROVED"
+    found = fixed_controllers.contained(pair, requirement.with_suffix(".cert"))
+    assert found.tree is None and found.open_at is not None

@@ -315,7 +315,7 @@ def _own_region(work: Work, p: Floats, level: float, linear: bool) -> None:
             raise Undecided(Code.BUDGET, "shell-1", "the budget ended; raise --budget")
         work.lowest_stuck = 0.0
         try:
-            if _prove_quadratic(work, p, Fraction(share * level), origin, linear, 1.0 if few else 0.4):
+            if _prove_quadratic(work, p, Fraction(share * level), origin, linear, 1.0 if few else 0.5):
                 return
         except Undecided as no:  # a smaller ellipsoid is quicker to prove
             if no.code is not Code.BUDGET or work.left < 1:

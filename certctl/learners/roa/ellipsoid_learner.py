@@ -56,8 +56,13 @@ class EllipsoidSettings:
         Generations of the evolution strategy for each state in one leg; legs at most.  A checkpoint is written after each.
     gain : float
         The legs end when one changes the volume by less than this share.
+    scales : tuple of float
+        Levels of the ellipsoid that are proved one after the other.
+    step_share : float
+        Share of the time left for a proof that is not the last one.
     attempts : int
-        Proofs at most: after one that certifies less than ``enough`` of the sampled volume the reserve grows by ``stiffen``, and the legs go on.
+        Rounds of proofs at most: after one that certifies less than ``enough`` of the sampled volume the reserve grows by ``stiffen``, and the
+        legs go on.
     enough, stiffen, last_start : float
         See ``attempts``; no further one begins after the last share of the time.
     workers : int
@@ -72,7 +77,9 @@ class EllipsoidSettings:
     rounds: int = 120
     legs: int = 8
     gain: float = 0.02
-    attempts: int = 4
+    scales: tuple[float, ...] = (0.3, 0.7, 1.0)
+    step_share: float = 0.25
+    attempts: int = 3
     enough: float = 0.7
     stiffen: float = 2.0
     last_start: float = 0.8
@@ -126,8 +133,7 @@ class EllipsoidLearner(Learner):
             sampled = self._volume(state.p)
             figures = {"sampled volume": sampled, "rounds": float(state.legs)}
             report(Step("proof", min(1.0, seconds / s.time_limit), float("nan"), seconds, s.time_limit - seconds, figures))
-            left = max(s.time_limit - seconds, 5.0)
-            requirement = self._ask(out, state, left if attempt == s.attempts else 0.5 * left)
+            requirement = self._climb(out, state, began)
             verdict = self.verdict
             if verdict is None:
                 raise RuntimeError("the prover was not asked")
@@ -138,6 +144,16 @@ class EllipsoidLearner(Learner):
             self.counterexamples = np.array([verdict.counterexample["x"]])
         figures |= {"boxes": float(verdict.boxes), "certified volume": region_volume(verdict)}
         return Learned(out, requirement, round(time.monotonic() - began, 3), s.seed, figures)
+
+    def _climb(self, out: Path, state: _State, began: float) -> Path:
+        """Prove smaller ellipsoids of the same shape first: they are quick, and what is proved stays; end where one is not."""
+        s = self.settings
+        for k, scale in enumerate(s.scales):
+            left = max(s.time_limit - (time.monotonic() - began), 5.0)
+            requirement = self._ask(out, replace(state, p=state.p / scale), left if k + 1 == len(s.scales) else s.step_share * left)
+            if self.verdict is None or region_volume(self.verdict) < 0.5 * scale ** (self.task.n / 2) * self._volume(state.p):
+                break
+        return requirement
 
     def _train(self, out: Path, state: _State, legs: int, began: float, report: Callable[[Step], None]) -> _State:
         """Legs until the volume stands still, there are so many of them, or their share of the time left is spent."""
@@ -244,7 +260,8 @@ class EllipsoidLearner(Learner):
     def _digest(self) -> str:
         """What a checkpoint belongs to: the settings but for time and legs, the plant and domain, the given controller."""
         told = {**asdict(self.settings), "lo": self.task.lo, "hi": self.task.hi, "r": self.task.input_cost}
-        for key in ("time_limit", "training_share", "legs", "gain", "attempts", "enough", "stiffen", "last_start", "workers"):
+        for key in ("time_limit", "training_share", "legs", "gain", "attempts", "enough", "stiffen", "last_start", "scales",
+                    "step_share", "workers"):
             told.pop(key)
         return hashlib.sha256((repr(sorted(told.items())) + self.task.plant.to_json()).encode() + (self.controller or b"")).hexdigest()
 
