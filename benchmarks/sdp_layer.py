@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import CASES, Check, Report, Table
-from benchmarks.sdp_loops import sampled, weak_motor
+from benchmarks.sdp_loops import ELLIPSE, LIMITED, sampled, weak_motor
 from verifiers.kernel.check import check
 from verifiers.kernel.graph import Affine, Builder, Graph
 from verifiers.kernel.lipschitz import differences, layers
@@ -28,7 +28,8 @@ NOTES = (
     "Reversed van der Pol, V = 1.5 x1^2 - x1 x2 + x2^2: the level at which V' first vanishes is 2.304477564999. Without a named V the degree is the "
     "one searched; shares are of the true area 13.72222, from the volume that the kernel certifies.",
     "Loops: the published pendulum's own figures are 30.79 without an input limit and 1.750 with |u| <= 0.7, where simulation converges from "
-    "about 19.95. Of the weak motor levels up to 16.46 and 5.91 are proved, and a witness is found at 16.52 and 5.92. Only `sector` needs a solver.",
+    "about 19.95; the ellipse of the latter is re-derived (tests/verifiers/sdp/test_sector.py), since only its area is published. Of the weak motor "
+    "levels up to 16.46 and 5.91 are proved, and a witness is found at 16.52 and 5.92. Only `sector` needs a solver.",
     "UNKNOWN is the honest answer where a bound or level cannot be proved; REFUTED comes with a pair of inputs, replayed exactly.",
 )
 TRUE_AREA = 13.72222
@@ -53,6 +54,8 @@ class Settings:
         ("sampled", "0.7", ("4", "4"), 'min_volume = "8.75"', 'method = "sos"\ndegree = 6', "PROVED"),
         ("published ellipse", "1000", ("2.5", "8"), 'level = "1"', 'method = "quadratic"', "PROVED"),
         ("published ellipse", "1000", ("4", "8"), 'level = "2.56"', 'method = "quadratic"', "REFUTED"),
+        ("re-derived ellipse", "0.7", ("4", "4"), 'level = "1"', 'method = "quadratic"', "PROVED"),
+        ("re-derived ellipse", "0.7", ("4", "4"), 'level = "4"', 'method = "quadratic"', "REFUTED"),
         ("weak motor", "5", ("3", "12"), 'level = "16.4"', 'method = "sos"', "PROVED"),
         ("weak motor", "5", ("3", "12"), 'level = "16.54"', 'method = "sos"', "REFUTED"),
         ("weak motor", "3", ("3", "12"), 'level = "5.88"', 'method = "sos"', "PROVED"),
@@ -141,7 +144,7 @@ def loops(s: Settings, folder: Path) -> tuple[Table, list[Check]]:
     for k, (name, limit, half, region, prover, expected) in enumerate(s.loops):
         place = folder / f"loop-{k}"
         path = weak_motor(place, limit, half, region, prover) if name == "weak motor" else sampled(
-            place, limit, half, region, prover, named=name == "published ellipse")
+            place, limit, half, region, prover, {"published ellipse": ELLIPSE, "re-derived ellipse": LIMITED}.get(name))
         verdict = verify(path, budget=s.budget)
         receipt = verdict.receipt if verdict.outcome == "PROVED" else None
         found = None if receipt is None else receipt.region

@@ -267,3 +267,51 @@ def test_the_published_ellipse_is_refused_beyond_its_level(tmp_path):
 @pytest.mark.slow
 def test_the_published_ellipse_is_proved_at_its_level(tmp_path):
     assert verify(published(tmp_path, "1000", ("2.5", "8"), 'level = "1"', "quadratic", PUBLISHED()), workers=1).outcome == "PROVED"
+
+
+LIMITED = "2.414925", "0.576428", "1.472280"
+"""The ellipse for |u| <= 0.7, re-derived: its numbers are not published, its area 1.750 and V(x+)/V(x) = 1.0055 at level 4 are."""
+
+
+@pytest.mark.threat("T25")
+def test_the_limited_ellipse_is_refused_beyond_its_level(tmp_path):
+    path = published(tmp_path, "0.7", ("4", "4"), 'level = "4"', "quadratic", ellipse(*LIMITED))
+    verdict = verify(path, workers=1)
+    assert verdict.outcome == "REFUTED" and verdict.counterexample is not None and not path.with_suffix(".cert").exists()
+
+
+def test_the_limited_ellipse_is_proved_at_its_level(tmp_path):
+    assert verify(published(tmp_path, "0.7", ("4", "4"), 'level = "1"', "quadratic", ellipse(*LIMITED)), workers=1).outcome == "PROVED"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("reach", "angle", "limit", "area", "entries"), [
+    (0.5, 2.5, None, 30.7915, ("0.248742", "0.023445", "0.044059")), (0.1, 0.73, 0.7, 1.750, LIMITED)])
+def test_the_ellipses_are_those_of_the_published_programme(reach, angle, limit, area, entries):
+    """Least trace of P with chords about 0 from bounds on the first layer's arguments and the angle, and the input's limit as one more chord."""
+    cp = pytest.importorskip("cvxpy")
+    if not YIN.exists():
+        pytest.skip(f"{YIN} is not on this machine")
+    w1, w2, w3 = (np.loadtxt(YIN / f"W{k}.csv", delimiter=",", ndmin=2) for k in (1, 2, 3))
+    dt, inertia = 0.02, 0.15 * 0.5**2
+    first = np.full(len(w1), reach)
+    second = np.abs(w2) @ np.tanh(first)
+    most = float((np.abs(w3) @ np.tanh(second))[0])
+    eye = np.eye(2 + 64 + (limit is not None) + 1)
+    x, one, two, sine = eye[:2], eye[2:34], eye[34:66], eye[-1:]  # the last is theta - sin(theta)
+    u = w3 @ two if limit is None else eye[66:67]
+    arguments, values = [w1 @ x, w2 @ one, eye[:1]], [one, two, sine]
+    low = [np.tanh(first) / first, np.tanh(second) / second, np.zeros(1)]
+    high = [np.ones(32), np.ones(32), np.array([1 - np.sin(angle) / angle])]
+    if limit is not None:
+        arguments, values, low, high = [*arguments, w3 @ two], [*values, u], [*low, np.array([limit / most])], [*high, np.ones(1)]
+    v, e, a, b = np.vstack(arguments), np.vstack(values), np.concatenate(low), np.concatenate(high)
+    step = np.array([[1.0, dt], [20 * dt, 1 - 0.05 / inertia * dt]]) @ x + np.array([[0.0], [dt / inertia]]) @ u - np.array([[0.0], [20 * dt]]) @ sine
+    p, t = cp.Variable((2, 2), symmetric=True), cp.Variable(len(a), nonneg=True)
+    sectors = (e - a[:, None] * v).T @ cp.diag(t) @ (b[:, None] * v - e)
+    m = x.T @ p @ x - step.T @ p @ step - (sectors + sectors.T) / 2
+    held = [p >> np.outer(row, row) / reach**2 for row in w1] + [p >> np.diag([1 / angle**2, 0.0])]
+    cp.Problem(cp.Minimize(cp.trace(p)), [m >> 1e-9 * np.eye(len(eye)), *held]).solve(solver="CLARABEL")
+    found = [[float(entries[0]), float(entries[1])], [float(entries[1]), float(entries[2])]]
+    np.testing.assert_allclose(p.value, found, atol=5e-6)
+    assert np.pi / np.sqrt(np.linalg.det(p.value)) == pytest.approx(area, abs=5e-4)
