@@ -12,6 +12,7 @@ from benchmarks import (
     agreement,
     cartpole,
     chain,
+    disturbances,
     drake_regions,
     explicit_mpc,
     first_order_peer,
@@ -306,6 +307,14 @@ def test_the_sdp_layer_runs_through():
     weak = ("weak motor", "5", ("3", "12"), 'level = "10"', 'method = "sos"', "PROVED")
     report = sdp_layer.run(sdp_layer.Settings((), (("2", None, ("3", "3"), "PROVED"),), (weak,), 60.0))
     assert failed(report) == [] and report.tables[1].rows[0][2] == report.tables[2].rows[0][4] == "proved"
+
+
+@pytest.mark.parametrize("time", ["continuous", "discrete"])
+def test_a_gain_is_proved_above_the_norm_of_a_sweep_and_not_below(time):
+    pytest.importorskip("cvxpy")
+    assert disturbances.norm_of(np.array([[-0.5]]) if time == "continuous" else np.array([[0.5]]), np.array([[1.0]]), time) == pytest.approx(2.0)
+    report = disturbances.run(disturbances.Settings((2,), (time,), 60.0))
+    assert failed(report) == [] and report.tables[0].rows[0][3::3] == ("proved", "unknown")
 
 
 @pytest.fixture
