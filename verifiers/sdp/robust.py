@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -59,7 +59,7 @@ class Disturbed:
     output, arguments, low, high
         H (n, K), V (N, K) and slopes (N,), K = n + m + N, each column and row in the units below.
     half, size, reach : (n,), (m,) and (N,) arrays
-        Units: least distance from rest to the domain's faces, the largest of each disturbance, the most that each function can differ.
+        Units: ``share`` of the least distance from rest to the domain's faces, the largest of each disturbance, the most that each function differs.
     """
 
     exact: Differences
@@ -71,6 +71,13 @@ class Disturbed:
     half: Floats
     size: Floats
     reach: Floats
+    share: float = 1.0
+
+    def finer(self, share: float) -> Disturbed:
+        """The same with this share of the units of the states."""
+        n = len(self.half)
+        columns = np.concatenate([np.full(n, share), np.ones(self.output.shape[1] - n)])
+        return replace(self, output=self.output * columns / share, arguments=self.arguments * columns, half=self.half * share, share=share)
 
     def change(self, entry: Floats, decay: float = 0.0) -> Floats:
         """The change of V plus its decay, for P = ``entry`` (n, n): a matrix (K, K)."""
@@ -159,7 +166,7 @@ def gain_programme(loop: Disturbed, weights: Floats, energy: float, gain: float 
     blocks = [_block(columns, (fed if gain is not None else 0 * fed) - seen)]
     for i in range(n):  # P >= c / half^2 on the axis that meets a face, in units of the half-widths
         face = np.zeros((n, n))
-        face[i, i] = energy / unit**2
+        face[i, i] = energy / unit**2 * loop.share**2
         blocks.append(_block([0 * face if gain is not None else -face, *entries, *[0 * face] * count], -face if gain is not None else 0 * face))
     objective = np.concatenate([[1.0 if gain is not None else -1.0], *([-TRACE * np.trace(e)] for e in entries), np.full(count, -TRACE)])
     return Programme(objective, tuple(blocks), nonnegative=tuple(range(1 + len(entries), len(objective))))
@@ -203,6 +210,8 @@ def prove_gain(work: Work) -> None:
     if wrong := sorted(set(r.output) - set(names)):
         raise Refusal(Code.BAD_REQUIREMENT, "gain.output", f"{wrong[0]} is not one of the states {', '.join(names)}")
     weights = np.array([float(r.output.get(name, 0)) for name in names])
+    seen = float((weights * loop.half).max())
+    loop = loop.finer(min(1.0, float(r.value) * float(loop.size.max()) / seen))  # a unit of a state is what the largest disturbance may do to it
     least, best = solve([gain_programme(loop, weights, float(r.energy)), gain_programme(loop, weights, float(r.energy), float(r.value))],
                         seconds=min(SECONDS, max(1.0, work.left)))
     known = f"the least gain found is {math.sqrt(max(least.x[0], 0.0)):.7g}" if isinstance(least, Solution) else f"no gain was found: {least.says}"
