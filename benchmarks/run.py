@@ -34,9 +34,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="benchmarks/run.py", description="Run benchmarks (all by default) and write their results as Markdown.")
     made.add_argument("names", nargs="*", metavar="NAME", help="of " + ", ".join(NAMES))
     made.add_argument("--out", type=Path, default=harness.ROOT / "docs" / "results.md", help="Markdown file whose sections are replaced")
-    made.add_argument("--seeds", type=int, help="roa_learning only: how many seeds (5)")
+    made.add_argument("--seeds", type=int, help="roa_learning (5) and yann (10) only: how many seeds")
     made.add_argument("--hours", type=float, help="cartpole only: run the whole search for this long instead of the sample")
-    made.add_argument("--folder", type=Path, help="cartpole with --hours: where finished subtrees are kept, to go on later")
+    made.add_argument("--folder", type=Path, help="cartpole with --hours, and yann: where what is finished is kept, to go on later")
     return made
 
 
@@ -48,8 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     if (unknown := sorted(set(names) - set(NAMES))) or (given.hours is not None and (names != ["cartpole"] or given.folder is None)):
         print(f"unknown benchmark {unknown[0]}; known are {', '.join(NAMES)}" if unknown else "--hours needs: cartpole --folder DIR", file=sys.stderr)
         return 2
-    if given.seeds is not None and (names != ["roa_learning"] or given.seeds < 1):
-        print("--seeds needs: roa_learning, and a positive number", file=sys.stderr)
+    if given.seeds is not None and (names not in (["roa_learning"], ["yann"]) or given.seeds < 1):
+        print("--seeds needs: roa_learning or yann, and a positive number", file=sys.stderr)
         return 2
     document = given.out.read_text(encoding="utf-8") if given.out.exists() else HEAD
     good = True
@@ -61,7 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
                 if given.hours is not None:
                     report = module.run_whole(given.folder, given.hours)
                 else:
-                    report = module.run(*([] if given.seeds is None else [module.Settings(seeds=tuple(range(given.seeds)))]))
+                    chosen = {} if given.seeds is None else {"seeds": tuple(range(given.seeds))}
+                    if name == "yann" and given.folder is not None:
+                        chosen["folder"] = given.folder
+                    report = module.run(*([module.Settings(**chosen)] if chosen else []))
             except FileNotFoundError as absent:
                 print(f"{name}: skipped, {absent}", file=sys.stderr)
                 continue

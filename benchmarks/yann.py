@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +18,15 @@ from benchmarks.harness import ROOT, Check, Report, Table
 
 CLAIM = "YANN actor-critic: starts as the linear MPC, learns on the nonlinear plant, stays certified"
 MODELS = {"pendulum": ("1/50", "1/50"), "reactor": ("1/50", "1")}
+RATE = "1/20"
 NOTES = (
     "Cost of an episode: the sum of |x - x*|²_Q + |u - u*|²_R of the model (`examples/yann/NAME.toml`), the map is rk4 with the model's dt; a broken "
     "limit of x costs 1000 and ends it. Starts of all tests: uniform in the region certified for the first policy, inside the domain of the MPC with "
     "terminal set; each seed has its own 10, the same for every policy.",
     "Learners from random weights are those of Stable-Baselines3 with their defaults, trained for the same number of steps; their starts in training "
-    "are the MPC's whole domain, since no region is certified for them. TD3 and SAC are run by `Settings(baselines=...)` or `certctl learn yann-ac "
-    "--baselines`.",
+    "are the MPC's whole domain, since no region is certified for them. `YANN there` is YANN's cost after learning on the tests of the row's seeds.",
+    "`bound`: proved upper bound of the closed loop's cost for ever, mean over the tests that start in the region of exponential stability (rate "
+    f"{RATE} a step), before and after learning; `cost there` what these tests cost.",
     "`change` is the paired difference of the YANN's test episodes after and before learning, over all seeds, with its 95 % interval; zero where "
     "no certified candidate was cheaper beyond doubt, so that the first policy was kept.",
 )
@@ -27,15 +34,19 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What to run: models, seeds, episodes of training and their steps, baselines and their first so many seeds, seconds of a verification."""
+    """What to run: models, seeds, episodes of training and their steps, baselines and their first so many seeds, seconds of a verification.
+
+    With a folder each finished row is kept there, and an interrupted run goes on from them.
+    """
 
     models: tuple[str, ...] = ("pendulum", "reactor")
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = tuple(range(10))
     episodes: int = 50
     steps: int = 60
-    baselines: tuple[str, ...] = ("lqr", "mpc", "nmpc", "ddpg")
-    baseline_seeds: int = 1
+    baselines: tuple[str, ...] = ("lqr", "mpc", "nmpc", "ddpg", "td3", "sac")
+    baseline_seeds: int = 10
     budget: float = 60.0
+    folder: Path | None = None
 
 
 def run(settings: Settings | None = None) -> Report:
@@ -48,57 +59,117 @@ def run(settings: Settings | None = None) -> Report:
     """
     s = settings or Settings()
     try:
-        from certctl.learners.yann import actor_critic, baselines
-        from certctl.learners.yann.start import read_start, requirement_text
-        from certctl.learners.yann.task import Task
-        from verifiers.kernel.check import check
+        from certctl.learners.yann import actor_critic  # noqa: F401 - asked early, so that a missing PyTorch is told at once
     except ImportError as error:
         raise FileNotFoundError(f"{error.name} is not installed") from None
-    checks, tables = [], []
+    checks, tables = list[Check](), list[Table]()
     for name in s.models:
-        start = read_start(ROOT / "examples" / "yann" / f"{name}.toml")
-        text = requirement_text(start, [Fraction(v) for v in MODELS[name]])
-        chosen = actor_critic.Settings(episodes=s.episodes, steps=s.steps, budget=s.budget)
-        task = Task(start.plant, start.model, s.steps, chosen.penalty, start.has_value)
-        ours, others, accepted, differences = [], dict[str, list[baselines.Baseline]](), True, []
-        for seed in s.seeds:
-            with tempfile.TemporaryDirectory() as folder:
-                learner = actor_critic.YannActorCritic(start, text, replace(chosen, seed=seed))
-                learned = learner.learn(Path(folder), lambda step: None)
-                accepted &= check(learned.folder / "requirement.cert", learned.folder / "requirement.toml").outcome == "ACCEPTED"
-                ours.append(learned)
-                tests, change = actor_critic.tests_of(learned.folder)
-            differences.append(change)
-            for other in s.baselines if len(ours) <= s.baseline_seeds else ():
-                try:
-                    found = baselines.compare(other, start, task, tests, task.start, s.episodes, seed)
-                except ImportError as error:
-                    raise FileNotFoundError(str(error)) from None
-                others.setdefault(other, []).append(found)
-        change, spread = actor_critic.paired(np.concatenate(differences))
-        figures = {key: [learned.figures[key] for learned in ours] for key in ours[0].figures}
-        before, after = float(np.mean(figures["initial_cost"])), float(np.mean(figures["final_cost"]))
-        rows: list[tuple[object, ...]] = [("YANN", len(ours), before, after, int(sum(figures["test_violations"])), int(sum(figures["violations"])),
-                                           float(np.mean([learned.seconds for learned in ours])))]
-        if others and len(ours) > s.baseline_seeds:
-            few = ours[:s.baseline_seeds]
-            costs = (float(np.mean([o.figures[key] for o in few])) for key in ("initial_cost", "final_cost"))
-            broken = (int(sum(o.figures[key] for o in few)) for key in ("test_violations", "violations"))
-            rows.append(("YANN, tests of the rows below", len(few), *costs, *broken, float(np.mean([o.seconds for o in few]))))
-        for other, runs in others.items():
-            initial = None if runs[0].initial_cost is None else float(np.mean([r.initial_cost for r in runs if r.initial_cost is not None]))
-            rows.append((other, len(runs), initial, float(np.mean([r.cost for r in runs])), sum(r.test_violations for r in runs),
-                         sum(r.violations for r in runs), float(np.mean([r.seconds for r in runs]))))
-        tables.append(Table(f"{name}: mean test cost, {s.episodes} episodes of {s.steps} steps",
-                            ("policy", "seeds", "before", "after", "violations in tests", "in training", "seconds"), tuple(rows)))
-        tables.append(Table(f"{name}: what was proved", ("seeds", "change", "95 %", "volume before", "volume after", "candidates without a proof",
-                                                         "steps taken over by the shield"), ((
-            len(s.seeds), change, spread, float(np.mean(figures["volume_before"])), float(np.mean(figures["volume"])), int(sum(figures["refused"])),
-            int(sum(figures["interventions"]))),)))
-        checks += [Check(f"{name}: the final policy of every seed is accepted by the kernel", accepted),
-                   Check(f"{name}: YANN breaks no limit, in training nor in tests", not any(figures["violations"] + figures["test_violations"])),
-                   Check(f"{name}: after learning it costs no more than before (mean of paired differences)", change <= 0)]
-        if "ddpg" in others:
-            first = float(np.mean([r.initial_cost for r in others["ddpg"] if r.initial_cost is not None]))
-            checks.append(Check(f"{name}: its initial cost is a tenth of DDPG's or less", 10 * before <= first))
+        found = {"YANN": [kept(s, name, "YANN", seed, partial(learn, s, name, seed)) for seed in s.seeds]}
+        for other in s.baselines:
+            few = found["YANN"][:s.baseline_seeds]
+            found[other] = [kept(s, name, other, row["seed"], partial(compare, s, name, other, row)) for row in few]
+        tables += [costs(s, name, found), proved(name, found["YANN"])]
+        checks += judged(name, found)
     return Report(CLAIM, tuple(checks), tuple(tables), NOTES)
+
+
+def kept(s: Settings, name: str, policy: str, seed: int, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A row of the folder, made and put there if it is not; the key holds what the row depends on, the learner's sources too."""
+    if s.folder is None:
+        return make()
+    sources = b"".join(path.read_bytes() for path in sorted((ROOT / "certctl" / "learners" / "yann").glob("*.py")))
+    digest = hashlib.sha256(sources + (ROOT / "examples" / "yann" / f"{name}.toml").read_bytes()).hexdigest()[:12]
+    path = s.folder / f"{name}-{policy}-{seed}-{s.episodes}x{s.steps}-{s.budget:g}-{digest}.json"
+    if not path.is_file():
+        row = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".part").write_text(json.dumps(row), encoding="ascii")
+        path.with_suffix(".part").rename(path)
+    return dict(json.loads(path.read_text(encoding="ascii")))
+
+
+def learn(s: Settings, name: str, seed: int) -> dict[str, Any]:
+    """One run of YANN: figures, tests, costs, and what the kernel says about the final bundle."""
+    from certctl.learners.yann import actor_critic
+    from certctl.learners.yann.start import read_start, requirement_text
+    from verifiers.kernel.check import check
+
+    start = read_start(ROOT / "examples" / "yann" / f"{name}.toml")
+    text = requirement_text(start, [Fraction(v) for v in MODELS[name]])
+    chosen = actor_critic.Settings(episodes=s.episodes, steps=s.steps, budget=s.budget, seed=seed, rate=RATE)
+    with tempfile.TemporaryDirectory() as folder:
+        learned = actor_critic.YannActorCritic(start, text, chosen).learn(Path(folder), lambda step: None)
+        receipt = check(learned.folder / "requirement.cert", learned.folder / "requirement.toml")
+        report = json.loads((learned.folder / "report.json").read_text(encoding="ascii"))
+    return {"seed": seed, "accepted": receipt.outcome == "ACCEPTED", "seconds": learned.seconds, **learned.figures,
+            **{key: report[key] for key in ("starts", "costs_before", "costs_after")}}
+
+
+def compare(s: Settings, name: str, other: str, row: dict[str, Any]) -> dict[str, Any]:
+    """One baseline on the tests of one run of YANN."""
+    from certctl.learners.yann import actor_critic, baselines
+    from certctl.learners.yann.start import read_start
+    from certctl.learners.yann.task import Task
+
+    start = read_start(ROOT / "examples" / "yann" / f"{name}.toml")
+    task = Task(start.plant, start.model, s.steps, actor_critic.Settings().penalty, start.has_value)
+    try:
+        found = baselines.compare(other, start, task, np.array(row["starts"]), task.start, s.episodes, row["seed"])
+    except ImportError as error:
+        raise FileNotFoundError(str(error)) from None
+    return {"seed": row["seed"], **asdict(found)}
+
+
+def mean(rows: list[dict[str, Any]], key: str) -> float:
+    """Mean of a figure over runs."""
+    return float(np.mean([row[key] for row in rows]))
+
+
+def costs(s: Settings, name: str, found: dict[str, list[dict[str, Any]]]) -> Table:
+    """Costs before and after, and violations, of YANN and of the baselines."""
+    ours = found["YANN"]
+    rows: list[tuple[object, ...]] = [("YANN", len(ours), mean(ours, "initial_cost"), mean(ours, "final_cost"), mean(ours, "final_cost"),
+                                       int(sum(r["test_violations"] for r in ours)), int(sum(r["violations"] for r in ours)), mean(ours, "seconds"))]
+    for other, runs in found.items():
+        if other == "YANN" or not runs:
+            continue
+        initial = None if runs[0]["initial_cost"] is None else mean(runs, "initial_cost")
+        rows.append((other, len(runs), initial, mean(runs, "cost"), mean(ours[:len(runs)], "final_cost"), sum(r["test_violations"] for r in runs),
+                     sum(r["violations"] for r in runs), mean(runs, "seconds")))
+    return Table(f"{name}: mean test cost, {s.episodes} episodes of {s.steps} steps",
+                 ("policy", "seeds", "before", "after", "YANN there", "violations in tests", "in training", "seconds"), tuple(rows))
+
+
+def change(ours: list[dict[str, Any]]) -> tuple[float, float]:
+    """Paired difference of all test episodes, after less before, and the half-width of its 95 % interval."""
+    from certctl.learners.yann.actor_critic import paired
+
+    return paired(np.concatenate([np.subtract(row["costs_after"], row["costs_before"]) for row in ours]))
+
+
+def proved(name: str, ours: list[dict[str, Any]]) -> Table:
+    """What the kernel accepted: regions, bounds of the cost; and candidates."""
+    middle, spread = change(ours)
+    bounded = [row for row in ours if all(np.isfinite(row.get(f"bound_{when}", np.nan)) for when in ("before", "after"))]
+    bounds = tuple(mean(bounded, f"{key}_{when}") if bounded else None for key in ("bound", "cost_in_bound") for when in ("before", "after"))
+    better = sum(row["final_cost"] != row["initial_cost"] for row in ours)
+    return Table(f"{name}: what was proved", (
+        "seeds", "with a learned policy at the end", "change", "95 %", "volume before", "volume after", "seeds with bounds", "bound before",
+        "bound after", "cost there before", "after", "candidates without a proof", "steps taken over by the shield"), ((
+            len(ours), better, middle, spread, mean(ours, "volume_before"), mean(ours, "volume"), len(bounded), *bounds,
+            int(sum(r["refused"] for r in ours)), int(sum(r["interventions"] for r in ours))),))
+
+
+def judged(name: str, found: dict[str, list[dict[str, Any]]]) -> list[Check]:
+    """What is claimed of a model."""
+    ours = found["YANN"]
+    middle, spread = change(ours)
+    checks = [Check(f"{name}: the final policy of every seed is accepted by the kernel", all(row["accepted"] for row in ours)),
+              Check(f"{name}: YANN breaks no limit, in training nor in tests", not any(row["violations"] + row["test_violations"] for row in ours)),
+              Check(f"{name}: after learning it costs no more than before (mean of paired differences)", middle <= 0),
+              Check(f"{name}: after learning it costs less beyond doubt (95 % interval of the paired differences below zero)", middle + spread < 0)]
+    if found.get("ddpg"):
+        runs = found["ddpg"]
+        checks.append(Check(f"{name}: its initial cost is a tenth of DDPG's or less",
+                            10 * mean(ours[:len(runs)], "initial_cost") <= mean(runs, "initial_cost")))
+    return checks

@@ -40,6 +40,8 @@ def yann_ac(
     budget: Annotated[float, typer.Option("--budget", metavar="S", help="Seconds of a verification.", min=0.0)] = 60.0,
     noise: Annotated[float, typer.Option("--noise", metavar="SHARE", help="Exploration, in half-widths of the input limits.", min=0.0)] = 0.0,
     critic: Annotated[str, typer.Option("--critic", metavar="value|regulator", help="Of horizon N - 1, or the regulator's.")] = "value",
+    look_ahead: Annotated[int, typer.Option("--look-ahead", metavar="N", help="Steps of the plant's own map in the actor's loss, before the critic; "
+                                            "0 is TD3.", min=0)] = 5,
     shield: Annotated[bool, typer.Option("--shield/--no-shield", help="Explore inside the certified region only.")] = True,
     penalty: Annotated[float, typer.Option("--penalty", metavar="C", help="Cost of a broken limit of x, which ends the episode.", min=0.0)] = 1e3,
     rate: Annotated[str, typer.Option("--rate", metavar="R", help="Rate of exponential stability per step, by which the cost of the first and the "
@@ -63,7 +65,7 @@ def yann_ac(
     if not model.is_file():
         raise UsageError(f"there is no model at {model}")
     settings = Settings(episodes=episodes, steps=steps, every=every, budget=budget, noise=noise, consistent=critic == "value", shield=shield,
-                        penalty=penalty, seed=seed, rate=rate)
+                        look_ahead=look_ahead, penalty=penalty, seed=seed, rate=rate)
     try:
         start = read_start(model)
         asked = _own(requirement) if requirement is not None else requirement_text(start, _half_widths(contains, start))

@@ -388,6 +388,22 @@ def test_a_peer_that_fails_is_no_time(monkeypatch, tmp_path, cases):
     assert explicit_mpc.peer(explicit_mpc.cartpole(5), "geometric", 10.0) is None
 
 
+def test_finished_rows_of_yann_are_kept_and_belong_to_their_settings(tmp_path):
+    made = []
+
+    def make():
+        made.append(len(made))
+        return {"seed": 3, "cost": 0.1 + 0.2 + len(made)}
+
+    settings = yann.Settings(folder=tmp_path / "rows")
+    first = yann.kept(settings, "pendulum", "YANN", 3, make)
+    assert yann.kept(settings, "pendulum", "YANN", 3, make) == first and made == [0]
+    shorter, unkept = yann.Settings(folder=tmp_path / "rows", episodes=2), yann.Settings()
+    others = [yann.kept(*call, make) for call in ((shorter, "pendulum", "YANN", 3), (settings, "reactor", "YANN", 3),
+                                                  (settings, "pendulum", "ddpg", 3), (unkept, "pendulum", "YANN", 3))]
+    assert len({first["cost"], *(row["cost"] for row in others)}) == 5
+
+
 @pytest.mark.slow
 def test_a_tiny_instance_of_yann_runs_through():
     pytest.importorskip("torch", reason="PyTorch is not installed here (the extra learn brings it)")

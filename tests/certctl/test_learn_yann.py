@@ -283,6 +283,41 @@ def test_a_policy_without_a_proof_never_becomes_the_current_one(pendulum, tmp_pa
     assert (found.folder / "controller.onnx").read_bytes() == first.read_bytes()
 
 
+@pytest.fixture(scope="module")
+def ready(pendulum, tmp_path_factory):
+    from certctl.learners.yann.actor_critic import _Run
+
+    found = _Run(pendulum, requirement_text(pendulum, [Fraction(1, 50)] * 2), Settings(episodes=1, steps=40, look_ahead=3, checks=3, tests=2),
+                 tmp_path_factory.mktemp("ready"), lambda step: None)
+    with torch.no_grad():
+        found.actor.out += 0.3
+    return found
+
+
+def test_look_ahead_is_the_cost_of_these_steps_on_the_plant_and_the_critic_after_them(ready, pendulum):
+    x = np.random.default_rng(0).uniform([-0.3, -1.0], [0.3, 1.0], (50, 2))
+    at, total = x, np.zeros(len(x))
+    for _ in range(3):
+        u = ready.actor.evaluate(at)
+        total += ready.task.cost(at, u)
+        at = pendulum.plant.rhs(at, u)
+    with torch.no_grad():
+        rest = ready.critics[0](torch.from_numpy(at), torch.from_numpy(ready.actor.evaluate(at))).numpy()
+        assert ready.ahead(torch.from_numpy(x)).numpy() == pytest.approx(total + rest, rel=1e-9)
+
+
+def test_look_ahead_has_the_slope_of_its_values_in_the_weights(ready):
+    x = torch.from_numpy(np.random.default_rng(1).uniform([-0.1, -0.1], [0.1, 0.1], (20, 2)))
+    (slope,) = torch.autograd.grad(ready.ahead(x).mean(), ready.actor.out)
+    with torch.no_grad():
+        values = []
+        for sign in (1, -1):
+            ready.actor.out[0, 2] += sign * 1e-6
+            values.append(float(ready.ahead(x).mean()))
+            ready.actor.out[0, 2] -= sign * 1e-6
+    assert abs(float(slope[0, 2])) > 1e-4 and float(slope[0, 2]) == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-3)
+
+
 def test_an_interrupted_run_goes_on_to_the_same_weights(learned, pendulum, tmp_path):
     class Stop(Exception):
         pass

@@ -95,10 +95,13 @@ class Critic(nn.Module):
         self.value = ValueFunction(shorter, reach(model), penalty) if consistent and model.horizon > 1 else Regulator(model)
         self.learned = Injected(len(scale[0]) + len(scale[1]), width, 1, np.concatenate(scale), seed)
 
+    def stage(self, theta: Tensor, command: Tensor) -> Tensor:
+        """Stage costs (B,) of deviations (B, n) and (B, m)."""
+        return torch.einsum("bi,ij,bj->b", theta, self.Q, theta) + torch.einsum("bi,ij,bj->b", command, self.R, command)
+
     def start(self, theta: Tensor, command: Tensor) -> Tensor:
         """Q (B,) at the start, of deviations (B, n) and (B, m)."""
-        stage = torch.einsum("bi,ij,bj->b", theta, self.Q, theta) + torch.einsum("bi,ij,bj->b", command, self.R, command)
-        return stage + self.discount * self.value(theta @ self.A.T + command @ self.B.T)
+        return self.stage(theta, command) + self.discount * self.value(theta @ self.A.T + command @ self.B.T)
 
     def forward(self, theta: Tensor, command: Tensor) -> Tensor:
         """Q (B,) now."""
