@@ -9,7 +9,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from certctl.learners.learner import Learned, Learner, Step
 from certctl.learners.yann.actor import LatticeActor
+from certctl.learners.yann.buffer import Buffer
 from certctl.learners.yann.critic import Critic
 from certctl.learners.yann.performance import NoBound, cost_bound, exponential
 from certctl.learners.yann.shield import Region, Shield, certified_region
@@ -85,36 +86,6 @@ class Certified:
         return float(self.costs.mean()) if len(self.costs) else math.nan
 
 
-@dataclass(eq=False)
-class _Buffer:
-    """Transitions, the oldest overwritten."""
-
-    size: int
-    n: int
-    m: int
-    at: int = 0
-    full: bool = False
-    data: Floats = field(default_factory=lambda: np.zeros((0, 0)))
-
-    def __post_init__(self) -> None:
-        self.data = np.zeros((self.size, 2 * self.n + self.m + 2))
-
-    def add(self, x: Floats, u: Floats, cost: float, after: Floats, over: bool) -> None:
-        self.data[self.at] = np.concatenate([x, u, after, [cost, over]])
-        self.at = (self.at + 1) % self.size
-        self.full |= self.at == 0
-
-    @property
-    def used(self) -> int:
-        """Number of transitions held."""
-        return self.size if self.full else self.at
-
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        rows = torch.from_numpy(self.data[rng.integers(0, self.used, count)])
-        n, m = self.n, self.m
-        return rows[:, :n], rows[:, n:n + m], rows[:, n + m:2 * n + m], rows[:, -2], rows[:, -1]
-
-
 class YannActorCritic(Learner):
     r"""Actor and critic that are the optimal linear controller and its value at the first episode, then TD3 on the nonlinear plant.
 
@@ -177,7 +148,7 @@ class _Run:
         self.reach = (hi - lo) / 2
         self.actor = LatticeActor(plant, start.forms, scale, settings.width, settings.seed)
         self.checks = self.tests = np.zeros((0, len(scale)))
-        self.buffer = _Buffer(settings.buffer, len(scale), len(lo))
+        self.buffer = Buffer(settings.buffer, len(scale), len(lo))
         self.history: list[dict[str, Any]] = []
         self.certified = self.first()
         self.tests, self.checks = (self.starts(count, np.random.default_rng([settings.seed, use]))
