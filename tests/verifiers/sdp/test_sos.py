@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,7 @@ from verifiers.kernel.requirement import read_requirement
 from verifiers.kernel.setting import expected_claim, open_setting, plant_bytes
 from verifiers.kernel.tree import INSIDE, LEAF, OUTSIDE
 from verifiers.prove import verify
+from verifiers.sdp import sos
 from verifiers.sdp.programme import solve
 from verifiers.sdp.sos import first_failure, plan, programme, prove_levels, scale_of
 from verifiers.sdp.whole import directions
@@ -122,6 +124,16 @@ def test_a_fit_parts_what_converges_from_what_does_not(proved):
     points = np.random.default_rng(5).uniform(-1, 1, (2000, 2))
     inside = points[values(v, points) <= 0.9]
     assert len(inside) > 500 and (values(decrease(v, f), inside) > 0).all()
+
+
+@pytest.mark.threat("T06")
+@pytest.mark.threat("T07")
+@pytest.mark.parametrize("mode", ["panic", "abort", "infeasible", "inaccurate", "nan", "good", "unbounded", "hang", "exit 1"])
+def test_whatever_the_solver_does_nothing_is_proved(mode, tmp_path, monkeypatch):
+    """"good" calls a quarter for every variable optimal: neither a Gram matrix nor its projection is definite."""
+    fake = [sys.executable, str(Path(__file__).with_name("fake_solver.py")), mode]
+    monkeypatch.setattr(sos, "solve", lambda items, **_: solve(items, command=fake, seconds=2.0 if mode == "hang" else 20.0))
+    refused(tmp_path, 'level = "2"', function=quadratic_onnx(VAN_DER_POL))
 
 
 # one fault each ------------------------------------------------------------------------------------------------------------
