@@ -16,6 +16,7 @@ from verifiers.kernel.setting import Source, make_stage
 from verifiers.region import quadratic as quad
 from verifiers.region.attraction import SAMPLES, Undecided, Work, _explain_stuck, _short, text
 from verifiers.region.sampling import float_function, float_quadratic
+from verifiers.region.steady import steadiest_quadratic
 from verifiers.smt import counterexample as cex
 
 DIRECTIONS, LEVELS, SHRINK = 4000, 60, 0.9
@@ -50,7 +51,12 @@ def _function_and_level(work: Work) -> tuple[str, Fraction]:
         function = float_function(setting.functions["V"].network, work.loop)  # type: ignore[arg-type]
         edge, _ = cex.lowest_on_boundary(function, lo, hi, count=8000, seed=work.seed)
         return "V", _short(Fraction(edge - 1e-3 * abs(edge)))
-    p = quad.from_linearisation(work.loop.jacobian(centre), work.loop.time, np.diag(1 / np.minimum(hi - centre, centre - lo) ** 2))
+    target = setting.requirement.target
+    if setting.requirement.imitation is not None and target is not None:
+        inside = np.array([float(v) for v in target.lo]), np.array([float(v) for v in target.hi])
+        p = steadiest_quadratic(work.loop, centre, (lo, hi), inside, work.seed)
+    else:
+        p = quad.from_linearisation(work.loop.jacobian(centre), work.loop.time, np.diag(1 / np.minimum(hi - centre, centre - lo) ** 2))
     if p is None:
         raise Undecided(Code.NO_PROOF_FOUND, "lyapunov", "the linearised loop is not stable, so no quadratic is at hand; name a Lyapunov function")
     candidate = quad.make(p, setting.spec.equilibrium_x)
