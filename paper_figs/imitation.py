@@ -168,7 +168,7 @@ def draw_samples(ax: Any, rows: list[dict[str, float]]) -> None:
     x = [row["count"] for row in rows]
     for key, style, color, label in (
             ("before", "dotted", palette.GREY, f"before the data, with probability {1 - RISK:g}"),
-            ("theorem", "solid", palette.PURPLE, "theorem 1, covering radius enclosed"), ("enclosed", "solid", palette.BLACK, "sup error, enclosed"),
+            ("theorem", "solid", palette.PURPLE, "from data, covering radius enclosed"), ("enclosed", "solid", palette.BLACK, "sup error, enclosed"),
              ("delta", "dashed", palette.BLUE, "largest error on the data")):
         ax.plot(x, [row[key] for row in rows], marker="o", markersize=2.5, linestyle=style, color=color, label=label)
     ax.set(xscale="log", yscale="log", xlabel="uniform samples of the expert", ylabel="error / (N m)", title="(c) sup error against samples")
