@@ -82,6 +82,29 @@ def third_derivative(op: str, first: Ends) -> Ends | None:
     return {"sin": (-hi, -lo), "cos": (-hi, -lo), "exp": first}.get(op)
 
 
+def line(op: str, lo: Floats, hi: Floats) -> tuple[Floats, Floats, Floats]:
+    r"""For tanh and sigmoid: slope s, offset c and error e with :math:`|f(t) - s\,t - c| \le e` on [lo, hi]; NaN says nothing.
+
+    Notes
+    -----
+    f is convex left of 0 and concave right of it, and :math:`g(t) = f(t) - s\,t` with it, whatever s is (here that of the chord).  Where g is
+    concave, a tangent at any :math:`\tau`, with :math:`f(\tau)` and :math:`f'(\tau)` enclosed, bounds it above, and it is least at an end; where it
+    is convex, the other way round.  A part that is empty bounds nothing.
+    """
+    (l0, l1), (h0, h1), zero = smooth_range(op, lo, lo), smooth_range(op, hi, hi), 0.0 * lo
+    s, near, far = np.clip((h0 - l0) / (hi - lo), 0.0, 1.0), np.maximum(lo, zero), np.minimum(hi, zero)
+    parallel = np.arctanh(np.sqrt(np.clip(1 - s, 0.0, 1 - U))) if op == "tanh" else 2 * np.arctanh(np.sqrt(np.clip(1 - 4 * s, 0.0, 1 - U)))
+    t, z = np.clip(parallel, near, np.maximum(hi, near)), np.clip(-parallel, np.minimum(lo, far), far)
+    ((_, t1), (d0, d1), _), ((z0, _), (b0, b1), _) = smooth_derivatives(op, t, t), smooth_derivatives(op, z, z)
+    top = np.maximum(np.where(hi > 0, t1 - s * t + np.maximum((d0 - s) * (near - t), (d1 - s) * (hi - t)), -np.inf),
+                     np.where(lo < 0, np.maximum(l1 - s * lo, np.where(hi > 0, -np.inf, h1 - s * hi)), -np.inf))
+    low = np.minimum(np.where(lo < 0, z0 - s * z + np.minimum((b1 - s) * (lo - z), (b0 - s) * (far - z)), np.inf),
+                     np.where(hi > 0, np.minimum(h0 - s * hi, np.where(lo < 0, np.inf, l0 - s * lo)), np.inf))
+    c = 0.5 * top + 0.5 * low
+    slack = 32 * U * (2 + (s + d1 + b1) * (np.abs(lo) + np.abs(hi)) + np.abs(c)) + TINY
+    return s, c, np.maximum(top - c, c - low) * (1 + 4 * U) + slack
+
+
 def smooth_derivatives(op: str, lo: Floats, hi: Floats, power: int = 0) -> tuple[Ends, Ends, Ends]:
     """Enclose a smooth elementary function and its first two derivatives over [lo, hi].
 

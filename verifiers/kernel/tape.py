@@ -26,11 +26,14 @@ Pull = Callable[[Floats, Floats], Adjoint]
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Where a model's error comes from.  ``own`` (R, m) or (1, 1) bounds what it adds; of an argument without a step nothing is known."""
+    """Where a model's error comes from.  ``own`` (R, m) or (1, 1) bounds what it adds, besides a polynomial in the inputs that is known by its
+    coefficients ``known`` (K, R, m); of an argument without a step nothing is known.
+    """
 
     number: int
     own: Floats
     pulls: tuple[tuple[Step | None, Pull], ...]
+    known: Floats | None = None
 
 
 def by_slope(middle: Floats | float, radius: Floats | float = 0.0) -> Pull:
@@ -67,6 +70,9 @@ def pulled_back(last: Step, rows: int) -> Floats:
     while todo:
         step, m, r = todo.pop(max(todo))  # an argument has a smaller number than all that use it
         e = e + ((np.abs(m) + r) * step.own).sum(axis=1, keepdims=True)
+        if step.known is not None:  # entry by entry it may be large and cancel in the sum
+            size = (r + 4 * (m.shape[1] + 4) * U * np.abs(m)) * np.abs(step.known).sum(axis=0)
+            e = e + np.abs((m * step.known).sum(axis=2, keepdims=True)).sum(axis=0) + size.sum(axis=1, keepdims=True)
         for arg, pull in step.pulls:
             if arg is None:
                 return np.full((rows, 1), np.inf)

@@ -52,14 +52,14 @@ from numpy.typing import NDArray
 from verifiers.kernel.graph import NONSMOOTH, Bools, Floats, Graph, Node, read
 from verifiers.kernel.jets import split_boxes
 from verifiers.kernel.rational import down, up
-from verifiers.kernel.smooth import TINY, U, outward, smooth_derivatives, third_derivative
+from verifiers.kernel.smooth import TINY, U, line, outward, smooth_derivatives, third_derivative
 from verifiers.kernel.tape import Pull, Step, by_affine, by_index, by_slope, pulled_back
 
 Rows = NDArray[np.intp]
 MAX_SYMBOLS = 64
 MAX_ORDER_2 = 12
-MAX_PAIRED = 12
-"""Symbols whose products with each other and with the inputs are kept, the first ones that a row meets."""
+MAX_PAIRED, FEW = 12, 8
+"""Symbols whose products with each other and with the inputs are kept, the first ones that a row meets; entries up to which terms of degree 3 are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,13 +147,16 @@ class TaylorReading:
         self.paired = self.n + MAX_PAIRED if self.n <= MAX_ORDER_2 else 0
         self.second, self.first = np.tril_indices(self.paired)
         self.square = self.first == self.second
+        pairs = np.stack([self.first, self.second])[:, :self.pairs(self.n)]
+        cubes = np.concatenate([np.repeat(np.arange(self.n), pairs.shape[1])[None], np.tile(pairs, self.n)])
+        self.cube = np.unique(np.array([self.n**2, self.n, 1]) @ np.sort(cubes, axis=0), return_inverse=True)[1]
 
-    def step(self, own: Floats, *pulls: tuple[Step | None, Pull]) -> Step | None:
+    def step(self, own: Floats, *pulls: tuple[Step | None, Pull], known: Floats | None = None) -> Step | None:
         """A step of the tape, where there is one."""
         if self.steps < 0:
             return None
         self.steps += 1
-        return Step(self.steps, own * (1 + 64 * U) + TINY, pulls)
+        return Step(self.steps, own * (1 + 64 * U) + TINY, pulls, known)
 
     def scaled(self, x: Model, factor: float) -> Model:
         """``factor * x`` for a power of two up to sign: exact."""
@@ -318,11 +321,25 @@ class TaylorReading:
             cross += np.where(self.square[:many, None, None], 0.0, left[j] * right[i])
             q = _added(q, cross)[0]
         # a coefficient is a sum of at most four products, and all products together are at most |a|_1 |b|_1
-        own = lost + 8 * U * (wide_a * wide_b)
-        step = self.step(own, (a.step, by_slope(*_middle(b.lo, b.hi))), (b.step, by_slope(a.p[0], total(a.p[1:]) + total(a.q))))
+        known, rest = self._cubic(a, b) or (None, lost)
+        own, rest = lost + 8 * U * (wide_a * wide_b), rest + 32 * U * (wide_a * wide_b)
+        step = self.step(rest, (a.step, by_slope(*_middle(b.lo, b.hi))), (b.step, by_slope(a.p[0], total(a.p[1:]) + total(a.q))), known=known)
         ends = np.stack([a.lo * b.lo, a.lo * b.hi, a.hi * b.lo, a.hi * b.hi])
         e = a.e * (wide_b + b.e) + wide_a * b.e + own
         return _sealed(p, q, e, outward(ends.min(axis=0), ends.max(axis=0)), len(self.copies), step)
+
+    def _cubic(self, a: Model, b: Model) -> tuple[Floats, Floats] | None:
+        """Coefficients (K, R, m) of degree 3 in the inputs of a product of few entries, and a bound of its other terms that are not kept."""
+        n, many, wide = self.n, self.pairs(self.n), self.paired + 1
+        if self.steps < 0 or max(a.e.shape[1], b.e.shape[1]) > FEW or not len(a.q) + len(b.q):
+            return None
+        out, lost = np.zeros((self.cube.max() + 1, *np.broadcast_shapes(a.e.shape, b.e.shape))), total(a.q) * total(b.q)
+        for x, y in ((a, b), (b, a)):
+            slopes, bends = np.zeros((n, *x.e.shape)), np.zeros((many, *y.e.shape))
+            slopes[:len(x.p) - 1], bends[:len(y.q)] = x.p[1:1 + n], y.q[:many]
+            np.add.at(out, self.cube, (slopes[:, None] * bends).reshape(-1, *out.shape[1:]))
+            lost = lost + total(x.p[1 + n:wide]) * total(y.q) + total(slopes) * total(y.q[many:]) + total(x.p[wide:]) * (total(y.p[1:]) + total(y.q))
+        return out, lost
 
     def _smooth(self, x: Model, op: str, power: int) -> Model:
         n, start = min(self.paired, len(x.p) - 1), np.clip(x.p[0], x.lo, x.hi)
@@ -339,6 +356,12 @@ class TaylorReading:
             less = bend0_off * wide * wide + (np.abs(f3) / 24 + f3_off / 6) * wide**3 + 8 * U * (np.abs(f1) + np.abs(turned)) * wide
             better = less < missed
             f1, f2, missed = np.where(better, turned, f1), np.where(better, bend0, f2), np.where(better, less, missed)
+        if (wider := (x.hi - x.lo > 1.0) & np.isfinite(missed)).any() and op in ("tanh", "sigmoid"):
+            slope, offset, apart = line(op, x.lo[wider], x.hi[wider])
+            at = tuple(axis[apart < missed[wider]] for axis in np.nonzero(wider))
+            slope, offset, apart = (a[apart < missed[wider]] for a in (slope, offset, apart))
+            f0[at], f1[at], f2[at], missed[at], f1_off[at] = slope * start[at] + offset, slope, 0.0, apart, 0.0
+            f0_off[at] = 4 * U * (np.abs(slope * start[at]) + np.abs(offset))
         p, q = f1 * x.p, f1 * x.q if len(x.q) else x.q
         p[0] = f0
         bend = np.abs(f2)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polynomials import drawn, exact, times
 from random_graphs import EVERY, RANDOM, boxes, corner_heavy, graphs, number, oracle
 
 from verifiers.kernel import taylor
 from verifiers.kernel.graph import Affine, Builder, Graph, Node, affine_from_rational, read
-from verifiers.kernel.tape import Step, by_slope
+from verifiers.kernel.tape import Step, by_slope, pulled_back
 from verifiers.kernel.taylor import NO_PAIRS, Model, TaylorReading
 
 F = Fraction
@@ -205,3 +206,71 @@ def test_the_sum_of_all_errors_is_rounded_up(monkeypatch: pytest.MonkeyPatch) ->
     assert taylor.U == 2.0**-53
     step = reading.step(np.ones((1, 1)))
     assert step is not None and step.own[0, 0] > 1.0 and reading.step(np.zeros((1, 1))).own[0, 0] > 0.0  # type: ignore[union-attr]
+
+
+def test_terms_of_third_degree_cancel_between_the_entries_of_a_product() -> None:
+    """(x^2, -x, y) . (x, x^2, y) = y^2, and no term of degree 3 is left in the error; without the last sum nothing is known."""
+    b = Builder()
+    z = b.input(2)
+    x, y = b.take(z, [0]), b.take(z, [1])
+    square = b.unary("pow", x, 2)
+    entries = b.binary("mul", b.concat([square, b.unary("neg", x), y]), b.concat([x, square, y]))
+    graph = b.build([b.affine(entries, Affine(np.ones((1, 3)), np.zeros(1)))])
+    reading, model = models(graph, 0.5)
+    assert (model.e > 0.1).all() and (reading.settled(model).e < 1e-13).all()
+    other = b.build([b.affine(entries, Affine(np.array([[1.0, -1.0, 1.0]]), np.zeros(1)))])
+    reading, model = models(other, 0.5)
+    assert (reading.settled(model).e > 0.2).all()  # 2 x^3 with |x - c| <= 1/2
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize(("symbols", "pairs"), [(0, True), (2, True), (taylor.MAX_PAIRED + 2, True), (1, False)])
+def test_known_terms_and_the_rest_are_all_that_a_product_drops(symbols: int, pairs: bool) -> None:
+    rng, rows, n = np.random.default_rng(symbols), 12, 3
+    reading = TaylorReading(-np.ones((rows, n)), np.ones((rows, n)), taped=True)
+    reading.used[:] = symbols
+    a, b = drawn(reading, rng, 2, symbols=symbols), drawn(reading, rng, 2, symbols=0, pairs=pairs)
+    for left, right in ((a, b), (b, a), (a, a)):
+        found = reading._product(left, right)
+        assert found.step is not None and found.step.known is not None
+        triples = sorted({tuple(sorted(t)) for t in product(range(n), repeat=3)})
+        for row in range(rows):
+            for k in range(2):
+                truth, kept = times(exact(reading, left, row, k), exact(reading, right, row, k)), exact(reading, found, row, k)
+                known = {t: F(float(found.step.known[i, row, k])) for i, t in enumerate(triples)}
+                missed = sum((abs(truth.get(key, F(0)) - kept.get(key, F(0)) - known.get(key, F(0))) for key in truth.keys() | kept.keys()), F(0))
+                assert missed <= F(float(found.step.own[row, k]))
+                if symbols == 0:
+                    fourth = sum((abs(v) for key, v in truth.items() if len(key) == 4), F(0))
+                    assert not pairs or fourth > 0
+                    assert float(found.step.own[row, k]) < 40 * float(fourth) + 1e-10
+
+
+@pytest.mark.threat("T09")
+def test_known_terms_are_added_up_with_the_adjoints_and_rounded_up() -> None:
+    """Adjoints within their radii, at their worst, and coefficients that nearly cancel."""
+    rng = np.random.default_rng(5)
+    for _ in range(100):
+        known, m = rng.normal(size=(4, 1, 3)), rng.normal(size=(1, 3))
+        known[:, 0, 2] = -(known[:, 0, 0] * m[0, 0] + known[:, 0, 1] * m[0, 1]) / m[0, 2]
+        r = np.abs(rng.normal(size=(1, 3))) * 10.0 ** rng.integers(-25, -1)
+        first = Step(1, np.zeros((1, 1)), (), known)
+        last = Step(2, np.zeros((1, 1)), ((first, lambda *_, m=m, r=r: (m, r)),))
+        found = F(float(pulled_back(last, 1)[0, 0]))
+        least = sum((abs(sum((F(float(m[0, i])) * F(float(known[j, 0, i])) for i in range(3)), F(0))) for j in range(4)), F(0))
+        moved = sum((F(float(r[0, i])) * abs(F(float(known[0, 0, i]))) for i in range(3)), F(0))
+        assert least <= found and moved <= found
+        assert float(found) <= 1.01 * (float(least) + float((r * np.abs(known).sum(axis=0)).sum())) + 1e-12
+
+
+def test_long_products_and_plain_readings_keep_no_terms() -> None:
+    reading = TaylorReading(-np.ones((2, 2)), np.ones((2, 2)), taped=True)
+    rng = np.random.default_rng(0)
+    for entries, kept in ((taylor.FEW, True), (taylor.FEW + 1, False)):
+        x = drawn(reading, rng, entries)
+        assert (reading._product(x, x).step.known is not None) == kept  # type: ignore[union-attr]
+    x = drawn(reading, rng, 2, pairs=False)
+    assert reading._product(x, x).step.known is None  # type: ignore[union-attr]
+    plain = TaylorReading(-np.ones((2, 2)), np.ones((2, 2)))
+    x = drawn(plain, rng, 2)
+    assert plain._product(x, x).step is None

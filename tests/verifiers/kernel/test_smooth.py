@@ -5,12 +5,14 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 from mpmath import mp
 
+from verifiers.kernel import smooth
 from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.smooth import TINY, U, _inverse, _power, _product, _scaled, outward, smooth_derivatives, smooth_range, third_derivative
+from verifiers.kernel.smooth import TINY, U, _inverse, _power, _product, _scaled, line, outward, smooth_derivatives, smooth_range, third_derivative
 
 F = Fraction
 OPS = {"tanh": mp.tanh, "sigmoid": lambda t: 1 / (1 + mp.exp(-t)), "softplus": lambda t: mp.log1p(mp.exp(t)), "sin": mp.sin, "cos": mp.cos,
@@ -117,3 +119,53 @@ def test_an_operator_without_derivatives_is_refused() -> None:
     with pytest.raises(Refusal) as no:
         smooth_range("relu", np.zeros(1), np.ones(1))
     assert no.value.code is Code.UNSUPPORTED
+
+
+def intervals(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Intervals left of 0, right of it and around it, narrow and wide, some with an end at 0."""
+    rng = np.random.default_rng(seed)
+    lo = rng.normal(size=count) * 10.0 ** rng.uniform(-1, 1.2, count)
+    lo[::7] = 0.0
+    hi = lo + 10.0 ** rng.uniform(-2, 1.5, count)
+    shift = np.arange(count) % 7 == 3
+    lo[shift], hi[shift] = lo[shift] - hi[shift], 0.0
+    return lo, hi
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("op", ["tanh", "sigmoid"])
+def test_a_line_follows_an_s_shaped_function_within_its_error(op: str) -> None:
+    lo, hi = intervals(600, 0)
+    slope, offset, error = line(op, lo, hi)
+    function = mpmath.tanh if op == "tanh" else (lambda t: 1 / (1 + mpmath.exp(-t)))
+    with mpmath.workdps(40):
+        for k, (a, b) in enumerate(zip(lo.tolist(), hi.tolist(), strict=True)):
+            s, c, e = (mpmath.mpf(float(v[k])) for v in (slope, offset, error))
+            steep = mpmath.atanh(mpmath.sqrt(max(0, 1 - s))) if op == "tanh" else 2 * mpmath.atanh(mpmath.sqrt(max(0, 1 - 4 * s)))
+            places = [mpmath.mpf(t) for t in (a, b, *np.linspace(a, b, 9), 0.0)] + [steep, -steep]
+            apart = [abs(function(t) - s * t - c) for t in places if a <= t <= b]
+            assert max(apart) <= e  # the farthest points are the ends and where the slopes are the same
+            assert e <= 1.05 * max(apart) + mpmath.mpf(10) ** -12 * (1 + abs(a) + abs(b))
+
+
+def test_a_line_without_an_interval_says_nothing() -> None:
+    for lo, hi in ((1.0, 1.0), (0.0, 0.0), (-np.inf, 1.0), (np.nan, 1.0), (0.0, np.inf)):
+        with np.errstate(all="ignore"):
+            error = line("tanh", np.array([lo]), np.array([hi]))[2]
+        assert not (error < 0.5).any()
+
+
+def test_the_enclosures_of_the_tangents_are_what_a_line_rests_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With values and slopes known only to 1e-3, the error grows by about as much, and never shrinks."""
+    lo, hi = intervals(300, 1)
+    before = line("tanh", lo, hi)
+
+    def blurred(op: str, a: np.ndarray, b: np.ndarray, power: int = 0) -> tuple[smooth.Ends, ...]:
+        return tuple((x - 1e-3, y + 1e-3) for x, y in derivatives(op, a, b, power))
+
+    derivatives, ranges = smooth.smooth_derivatives, smooth.smooth_range
+    monkeypatch.setattr(smooth, "smooth_derivatives", blurred)
+    wide = (-1e-3, 1e-3)
+    monkeypatch.setattr(smooth, "smooth_range", lambda *a: tuple(v + d for v, d in zip(ranges(*a), wide, strict=True)))
+    after = line("tanh", lo, hi)
+    assert (after[2] >= before[2]).all() and (after[2] >= 0.9e-3).all() and (after[2] <= before[2] + 4e-3 * (1 + np.abs(lo) + np.abs(hi))).all()

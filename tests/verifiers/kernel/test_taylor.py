@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polynomials import Polynomial, apart, drawn, exact, times
 from random_graphs import EVERY, RANDOM, boxes, corner_heavy, graphs, number, oracle
 
 from verifiers.kernel import minimum, taylor
@@ -304,45 +305,6 @@ def test_a_sum_with_weights_is_rounded_below_the_exact_one(monkeypatch: pytest.M
     assert (found > -1e-13).all() and all(F(float(a)) <= F(b) + F(v) * F(d) for a, b, v, d in zip(found, p0, w[:, 0], c, strict=True))
 
 
-Polynomial = dict[tuple[int, ...], F]
-
-
-def exact(reading: TaylorReading, m: Model, row: int, k: int) -> Polynomial:
-    """The polynomial of one entry, by its monomials in the variables."""
-    found: Polynomial = {(): F(float(m.p[0, row, k]))}
-    found |= {(i,): F(float(v)) for i, v in enumerate(m.p[1:, row, k])}
-    if len(m.q):
-        found |= {(int(i), int(j)): F(float(v)) for i, j, v in zip(reading.first, reading.second, m.q[:, row, k], strict=False)}
-    return found
-
-
-def times(a: Polynomial, b: Polynomial) -> Polynomial:
-    found: Polynomial = {}
-    for i, v in a.items():
-        for j, w in b.items():
-            key = tuple(sorted(i + j))
-            found[key] = found.get(key, F(0)) + v * w
-    return found
-
-
-def apart(a: Polynomial, b: Polynomial) -> F:
-    """Sum of the absolute differences of all coefficients: the largest difference of values, or more."""
-    return sum((abs(a.get(key, F(0)) - b.get(key, F(0))) for key in a.keys() | b.keys()), F(0))
-
-
-def drawn(reading: TaylorReading, rng: np.random.Generator, m: int, *, symbols: int = 0, pairs: bool = True, error: float = 0.0) -> Model:
-    """Coefficients of all sizes."""
-    rows = len(reading.rows)
-
-    def numbers(*shape: int) -> np.ndarray:
-        return rng.normal(size=shape) * 10.0 ** rng.integers(-3, 2, shape)
-
-    p = numbers(1 + reading.n + symbols, rows, m)
-    q = numbers(reading.pairs(reading.n + symbols), rows, m) if pairs else np.zeros((0, 1, 1))
-    wide = np.full((rows, m), 1e6)
-    return Model(p, q, np.full((rows, m), error) * np.abs(numbers(rows, m)), -wide, wide, 0)
-
-
 def reading_of(rows: int, n: int, symbols: int = 0) -> TaylorReading:
     reading = TaylorReading(-np.ones((rows, n)), np.ones((rows, n)))
     reading.used[:] = symbols
@@ -603,3 +565,21 @@ def test_a_smooth_function_of_a_narrow_range_is_enclosed_about_a_point_of_it() -
     assert 0.1 <= y.e[0, 0] < 0.11
     for t in np.linspace(-0.01, 1.0, 100):
         assert abs(np.exp(t) - y.p[0, 1, 0] - y.p[1, 1, 0] * t - y.q[0, 1, 0] * t * t) <= y.e[1, 0] + 1e-15
+
+
+@pytest.mark.parametrize("op", ["tanh", "sigmoid"])
+def test_a_neuron_with_a_wide_argument_is_followed_by_a_line(op: str) -> None:
+    """Its error is that of a line, and the truth lies within it; a narrow argument keeps its quadratic."""
+    b = Builder()
+    graph = b.build([b.unary(op, b.input(1))])
+    centre, width = np.array([[0.0], [0.7], [-1.5], [4.0]]), np.array([[4.0], [3.0], [2.5], [6.0]])
+    model = taylor_models(graph, centre - width, centre + width)[1]
+    flat = 0.5 * (model.hi - model.lo)
+    assert (model.e < 0.75 * flat).all() and (model.p[1] > 0).all()
+    xi = np.linspace(-1, 1, 201)
+    for k in range(4):
+        truth = np.asarray(evaluate(graph, centre[k] + width[k] * xi[:, None]))[:, 0]
+        bend = model.q[0, k, 0] if len(model.q) else 0.0
+        assert (np.abs(truth - model.p[0, k, 0] - model.p[1, k, 0] * xi - bend * xi * xi) <= model.e[k, 0]).all()
+    narrow = taylor_models(graph, centre - 0.1, centre + 0.1)[1]
+    assert narrow.q.any() and (narrow.e < 1e-3).all()
