@@ -304,7 +304,8 @@ class TaylorReading:
         return _sealed(p, q, a.e + b.e + own, outward(a.lo + b.lo, a.hi + b.hi), len(self.copies), step)
 
     def _product(self, a: Model, b: Model) -> Model:
-        if len(a.p) > len(b.p):
+        slopes = (a.step, by_slope(*_middle(b.lo, b.hi))), (b.step, by_slope(a.p[0], total(a.p[1:]) + total(a.q)))
+        if len(a.p) > len(b.p):  # nothing of a row may depend on the rows beside it, only on the order of the factors
             a, b = b, a
         n, wide_a, wide_b = min(self.paired, len(b.p) - 1), a.size(), b.size()
         p = a.p[0] * b.p
@@ -323,7 +324,7 @@ class TaylorReading:
         # a coefficient is a sum of at most four products, and all products together are at most |a|_1 |b|_1
         known, rest = self._cubic(a, b) or (None, lost)
         own, rest = lost + 8 * U * (wide_a * wide_b), rest + 32 * U * (wide_a * wide_b)
-        step = self.step(rest, (a.step, by_slope(*_middle(b.lo, b.hi))), (b.step, by_slope(a.p[0], total(a.p[1:]) + total(a.q))), known=known)
+        step = self.step(rest, *slopes, known=known)
         ends = np.stack([a.lo * b.lo, a.lo * b.hi, a.hi * b.lo, a.hi * b.hi])
         e = a.e * (wide_b + b.e) + wide_a * b.e + own
         return _sealed(p, q, e, outward(ends.min(axis=0), ends.max(axis=0)), len(self.copies), step)
