@@ -281,13 +281,13 @@ def test_the_error_of_a_box_does_not_depend_on_the_boxes_beside_it() -> None:
     b = Builder()
     z = b.input(2)
     x, y = b.take(z, [0]), b.take(z, [1])
-    u = b.unary("relu", b.binary("add", x, b.const([F(1, 3)])))
+    u = b.unary("relu", b.binary("add", b.unary("exp", x), b.const([F(-3, 4)])))
     left, right = b.binary("mul", u, b.unary("cos", y)), b.binary("mul", b.unary("sin", x), u)
     graph = b.build([b.binary("add", left, b.binary("mul", right, left))])
-    centre = np.array([[0.5, 0.2], [-0.3, 0.1], [-0.4, 1.0]])
-    alone = [TaylorReading(c[None] - 0.2, c[None] + 0.2, taped=True) for c in centre]
+    centre = np.array([[0.8, 0.2], [-0.3, 0.1], [-0.4, 1.0]])
+    alone = [TaylorReading(c[None] - 0.7, c[None] + 0.7, taped=True) for c in centre]
     single = [r.settled(read(graph, r, [r.start()])[0]).e[0, 0] for r in alone]
-    reading = TaylorReading(centre - 0.2, centre + 0.2, taped=True)
+    reading = TaylorReading(centre - 0.7, centre + 0.7, taped=True)
     together = reading.settled(read(graph, reading, [reading.start()])[0]).e[:, 0]
     assert reading.symbols > 0 and alone[0].symbols == 0
     np.testing.assert_allclose(together, single, rtol=1e-12)
