@@ -1,6 +1,6 @@
 r"""``certctl learn roa`` beyond three states: saturated linear gains and a quadratic together, for the largest ellipsoid that samples allow.
 
-.. math:: u = \bar u + h\tanh(\eta_0 + G^\top \xi), \qquad V = \xi^\top P \xi
+.. math:: u = \bar u + h\,\mathrm{clip}(\eta_0 + G^\top \xi, -1, 1), \qquad V = \xi^\top P \xi
 
 A grid for Zubov's equation is out of reach there.  An ellipsoid needs n (n + 1) / 2 numbers, and its decrease is so nearly quadratic that boxes
 prove it; that the gains move along is what makes it large.  The search is :func:`verifiers.region.ellipsoid.widen`, begun from linear regulators with
@@ -15,13 +15,13 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
 from certctl.learners.learner import Learned, Learner, Step
-from certctl.learners.roa.candidate import offset
 from certctl.learners.roa.files import NAMES, ellipsoid_text, region_volume
 from certctl.learners.roa.task import CannotLearn, Floats, Task
 from verifiers.kernel.check import check
@@ -176,13 +176,12 @@ class EllipsoidLearner(Learner):
     def _loop(self, rate: float) -> Loop:
         task, (a, b) = self.task, self.task.linearised
         shift, (middle, half) = offset(task), task.limits
-        slope = half * (1 - np.tanh(shift) ** 2)
 
         def matrix(gains: Floats) -> Floats:
             return gains.reshape(task.n, len(half))
 
-        return Loop(lambda gains, xi: task.rates(xi, middle + half * np.tanh(shift + xi @ matrix(gains))),
-                    lambda gains: a + b @ (slope[:, None] * matrix(gains).T), "continuous", rate)
+        return Loop(lambda gains, xi: task.rates(xi, middle + half * np.clip(shift + xi @ matrix(gains), -1.0, 1.0)),
+                    lambda gains: a + b @ (half[:, None] * matrix(gains).T), "continuous", rate)
 
     def _given_loop(self, rate: float) -> Loop:
         task, (a, b) = self.task, self.task.linearised
@@ -192,11 +191,10 @@ class EllipsoidLearner(Learner):
     def _start(self) -> _State:
         """The regulator whose own ellipsoid is the largest, each as wide as samples allow."""
         s, best = self.settings, None
-        slope = self.task.limits[1] * (1 - np.tanh(offset(self.task)) ** 2)
         for cost in (1.0,) if self.controller is not None else s.costs:
             task = replace(self.task, input_cost=cost * self.task.input_cost)
             p, k = task.regulator
-            gains = np.zeros(0) if self.controller is not None else (-k / slope[:, None]).T.ravel()
+            gains = np.zeros(0) if self.controller is not None else (-k / self.task.limits[1][:, None]).T.ravel()
             loop = self._given_loop(0.0) if self.controller is not None else self._loop(0.0)
             rate = s.reserve * -2 * float(np.linalg.eigvals(loop.jacobian(gains)).real.max())
             found = widen(replace(loop, rate=rate), p, gains, seed=s.seed, rounds=0)
@@ -236,7 +234,8 @@ class EllipsoidLearner(Learner):
                          quadratics=(state.p / self.task.width / self.task.width[:, None],))
         held = self._held(path, bundle)
         if held is not None and not region_volume(verdict) > region_volume(held):
-            self.verdict = held
+            if self.verdict is None or region_volume(self.verdict) != region_volume(held):
+                self.verdict = held
         else:
             for name in FILES:
                 (aside / name).replace(out / name)
@@ -285,10 +284,16 @@ class EllipsoidLearner(Learner):
             return None
 
 
+def offset(task: Task) -> Floats:
+    """eta_0 (m,), for which the input at the equilibrium is u*."""
+    return np.asarray((task.plant.rest[1] - task.limits[0]) / task.limits[1])
+
+
 def gains_graph(task: Task, gains: Floats) -> Graph:
-    """The saturated linear law with gains (n * m,) as a graph of the plant's states."""
+    """The linear law with gains (n * m,), clipped to the plant's limits, as a graph of the plant's states."""
     b = Builder("controller.onnx")
-    middle, half = task.limits
-    weight = gains.reshape(task.n, len(half)).T / task.width
-    turned = b.unary("tanh", b.affine(b.input(task.n), Affine(weight, offset(task) - weight @ task.rest)))
-    return b.build([b.affine(turned, Affine(np.diag(half), middle))])
+    half, (lo, hi) = task.limits[1], task.plant.input_limits
+    weight = half[:, None] * gains.reshape(task.n, len(half)).T / task.width
+    u = b.affine(b.input(task.n), Affine(weight, task.plant.rest[1] - weight @ task.rest))
+    floor, ceiling = (b.const([(Fraction(float(v)),) * 2 for v in side]) for side in (lo, hi))
+    return b.build([b.binary("min", b.binary("max", u, floor), ceiling)])
