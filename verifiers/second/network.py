@@ -15,7 +15,7 @@ import onnx
 from flint import arb, arb_mat
 from onnx import numpy_helper
 
-from verifiers.second.balls import ONE, ZERO, Jet, affine
+from verifiers.second.balls import ONE, SMOOTH, ZERO, Jet, affine
 
 Array = npt.NDArray[Any]
 _SMOOTH = {"Tanh": "tanh", "Sigmoid": "sigmoid", "Softplus": "softplus", "Sin": "sin", "Cos": "cos", "Exp": "exp", "Sqrt": "sqrt"}
@@ -296,9 +296,7 @@ class Network:
 
 
 def _smooth(entry: Any, name: str) -> Any:
-    if isinstance(entry, Jet):
-        return entry.smooth(name)
-    raise NotHandled(f"{name} of a constant")
+    return entry.smooth(name) if isinstance(entry, Jet) else SMOOTH[name](_ball(entry))[0]
 
 
 def _piecewise(entry: Any, below: Any, above: Any) -> Any:
