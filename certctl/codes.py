@@ -40,7 +40,7 @@ class OwnCode(Enum):
     BAD_SIGNATURE = 4, ("The bundle has an envelope, but no signature that counts: another key, another certificate, changed bytes, too few signers, "
         "or no DSSE envelope at all. Sign the bundle again with a key that the policy lists.")
     SECOND_DISAGREES = 1, ("The kernel accepted the bundle and the second checker, which shares no code with it, found a contradiction. One of the "
-        "two is wrong: do not deploy, and report the bundle.")
+        "two is wrong: report the bundle, and do not deploy it.")
     SECOND_UNDECIDED = 3, ("The kernel accepted the bundle, and the second checker came to no end: its number of boxes ran out, or it has no rule "
         "for this property or operator. Give it more with --second-boxes, or check without --second.")
     NOTHING_TO_CHECK = 5, ("No requirement, no policy entry and no controller was found, so nothing was checked, and that is not a pass. Give the "

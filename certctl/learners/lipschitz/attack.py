@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from certctl.learners.lipschitz.problem import Problem, open_problem
-from verifiers.kernel.bundle import read_file
+from verifiers.kernel.bundle import read_file, requirement_name
 from verifiers.kernel.graph import Bools, Floats, Graph
 from verifiers.kernel.onnx_reader import read_onnx
-from verifiers.kernel.requirement import Requirement, read_requirement, requirement_name
+from verifiers.kernel.requirement import Requirement, read_requirement
 from verifiers.load.to_torch import to_torch
 from verifiers.load.torch_module import import_torch
 

@@ -210,7 +210,8 @@ def test_a_loop_with_products_is_declined(tmp_path):
 
 def test_another_property_is_declined(tmp_path):
     path = case(tmp_path)
-    path.write_text(path.read_text().replace("asymptotic_stability_roa", "forward_invariance"))
+    text = path.read_text().replace("asymptotic_stability_roa", "practical_stability")
+    path.write_text(text.replace("[region]", '[target]\nlo = ["-1/2", "-1"]\nhi = ["1/2", "1"]\n[region]'))
     verdict = verify(path, workers=1)
     assert (verdict.outcome, verdict.at) == ("UNKNOWN", "prover.method")
 
