@@ -8,16 +8,17 @@ from verifiers.kernel.graph import Floats
 from verifiers.region import quadratic as quad
 from verifiers.region.sampling import FloatLoop, float_quadratic
 
-SHARES, SAMPLES, KEPT = (0.0, 0.3, 0.6, 0.85), 3000, 0.8
-"""Shares of the linearised loop's own decay that are asked for, states drawn for each P, and how near its unsteady set may come to the edge."""
+SHARES, SAMPLES, KEPT, MARGIN = (0.0, 0.3, 0.6, 0.85), 3000, 0.8, 0.25
+"""Shares of the linearised loop's own decay that are asked for, states drawn for each P, how near its unsteady set may come to the edge, and the share
+of that decay, relative to V, below which a sampled decrease counts as none: a smaller one is true and too slight for boxes to show."""
 
 
 def steadiest_quadratic(loop: FloatLoop, centre: Floats, box: tuple[Floats, Floats], target: tuple[Floats, Floats], seed: int = 0) -> Floats | None:
     r"""P (n, n) of an ellipsoid about the centre that decreases, under every corner of the unknown constants, from far outside of it to inside.
 
-    For each P let *top* be the largest level that fits into the target and *low* the largest sampled value below it at which V need not decrease; a
-    region is kept where low < top.  Of those with low <= 0.8 top the one is taken whose level set, up to the next sampled violation, is largest;
-    else the one with the least low/top.
+    For each P let *top* be the largest level that fits into the target and *low* the largest sampled value below it at which V need not decrease by
+    a margin; a region is kept where low < top.  Of those with low <= 0.8 top the one is taken whose level set, up to the next sampled violation, is
+    largest; else the one with the least low/top.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def steadiest_quadratic(loop: FloatLoop, centre: Floats, box: tuple[Floats, Floa
                 continue
             value = np.exp(rng.uniform(np.log(1e-4 * top), np.log(edge), SAMPLES))
             points = centre + np.sqrt(value)[:, None] * way @ np.linalg.inv(np.linalg.cholesky(p))
-            bad = ~(float_quadratic(p, centre, loop).decrease(points) < 0)
+            bad = ~(float_quadratic(p, centre, loop).decrease(points) < -MARGIN * decay * value)
             low = float(value[bad & (value < top)].max(initial=0.0))
             high = float(value[bad & (value >= top)].min(initial=edge))
             size = n / 2 * np.log(high) - 0.5 * float(np.linalg.slogdet(p)[1])
