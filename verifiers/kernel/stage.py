@@ -35,6 +35,8 @@ from verifiers.kernel.taylor import TaylorReading, taylor_models
 
 Vector = Sequence[Fraction]
 Matrix = Sequence[Vector]
+CACHED = 2**15
+"""Entries of the widest layer, over all boxes that are read at once by Taylor models (measured: 256 boxes at 128 neurons; docs/results.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,8 +182,11 @@ class Stage:
 
     def evaluate(self, lo: Floats, hi: Floats) -> Evaluation:
         """Bound the decrease (and what else a DECREASE leaf needs) over boxes (B, n)."""
-        if self.taylor:
-            return self._by_taylor(lo, hi)
+        if self.taylor:  # in parts that stay in a core's cache
+            size = max(1, CACHED // max(node.size for node in self.rise.nodes))
+            parts = [self._by_taylor(lo[k:k + size], hi[k:k + size]) for k in range(0, max(1, len(lo)), size)]
+            v_lo, v_hi, most, least, scores = (np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
+            return Evaluation(v_lo, v_hi, most, least, scores)
         centre, radius = split_boxes(lo, hi)
         reading = JetReading(radius, 1)
         image = v_after = None
@@ -199,7 +204,7 @@ class Stage:
         least, most = reading.bounds(d)
         return Evaluation(v_lo[:, 0], v_hi[:, 0], most[:, 0], least[:, 0], slopes, image, v_after)
 
-    def _by_taylor(self, lo: Floats, hi: Floats) -> Evaluation:
+    def _by_taylor(self, lo: Floats, hi: Floats) -> tuple[Floats, ...]:
         reading = TaylorReading(lo, hi, taped=True)
         with np.errstate(all="ignore"):
             v, rise = read(self.rise, reading, [reading.start()])
@@ -208,7 +213,7 @@ class Stage:
             low = least(reading, rise)[:, 0]
             at = np.flatnonzero(~(low > 0))
             low[at] = np.maximum(low[at], least_by_tangent(reading, rise.p[:, at, 0], rise.q[:, at, 0], rise.e[at, 0]))
-            return Evaluation(v.lo[:, 0], v.hi[:, 0], -low, -rise.hi[:, 0], scores)
+            return v.lo[:, 0], v.hi[:, 0], -low, -rise.hi[:, 0], scores
 
     def _continuous(self, reading: JetReading, centre: Floats) -> tuple[Jet, Jet]:
         second = JetReading(reading.radius, 2)

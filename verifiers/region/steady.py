@@ -9,8 +9,8 @@ from verifiers.region import quadratic as quad
 from verifiers.region.sampling import FloatLoop, float_quadratic
 
 SHARES, SAMPLES, KEPT, MARGIN = (0.0, 0.3, 0.6, 0.85), 3000, 0.8, 0.25
-"""Shares of the linearised loop's own decay that are asked for, states drawn for each P, how near its unsteady set may come to the edge, and the share
-of that decay, relative to V, below which a sampled decrease counts as none: a smaller one is true and too slight for boxes to show."""
+"""Shares of the linearised loop's own decay that are asked for, states drawn for each P, how near its unsteady set may come to the edge, and the
+share of that decay, relative to V, below which a sampled decrease counts as none: a smaller one is true and too slight for boxes to show."""
 
 
 def steadiest_quadratic(loop: FloatLoop, centre: Floats, box: tuple[Floats, Floats], target: tuple[Floats, Floats], seed: int = 0) -> Floats | None:
