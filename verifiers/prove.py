@@ -192,7 +192,7 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
         kind = question.requirement.property
         setting = question.setting()
         loop = question.loop(setting)
-        with process_pool(workers if executor is None else 1) as pool:
+        with process_pool(workers if executor is None else 1) as pool, np.errstate(all="ignore"):
             work = Work(setting, loop, began + budget, executor or pool, progress, seed, guesses=tuple(quadratics))
             work.saved = Saved(out.with_name(out.name + ".search"), hashlib.sha256(
                 b"\0".join([question.data, question.plant, question.controller or b"", question.lyapunov or b""])).hexdigest(), resume)

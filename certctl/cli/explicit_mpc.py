@@ -183,7 +183,7 @@ def _evaluate(bundle: Path, theta: Any) -> Any:
         return from_json(opened.controller, wanted.domain.lo, wanted.domain.hi).evaluate(theta)
     from verifiers.load import floats
 
-    graph = read_onnx(opened.controller, "controller.onnx").graph
+    graph = read_onnx(opened.controller, "controller.onnx", jumps=True).graph
     if theta.shape[1] != graph.input_sizes[0]:
         raise ValueError(f"points have shape {theta.shape}; (N, {graph.input_sizes[0]}) is expected")
     return floats.evaluate(graph, theta)

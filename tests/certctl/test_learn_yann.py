@@ -22,7 +22,7 @@ from certctl.learners.yann.critic import Critic, reach  # noqa: E402
 from certctl.learners.yann.network import Winner, Yann, largest, refuse_constant, yann_onnx  # noqa: E402
 from certctl.learners.yann.performance import NoBound, cost_bound, exponential, stage_forms  # noqa: E402
 from certctl.learners.yann.shield import Region, Shield, certified_region  # noqa: E402
-from certctl.learners.yann.start import read_start, requirement_text  # noqa: E402
+from certctl.learners.yann.start import read_start, requirement_text, yann_graph  # noqa: E402
 from certctl.learners.yann.task import Task  # noqa: E402
 from verifiers.explicit_mpc.lattice import law_cells  # noqa: E402
 from verifiers.explicit_mpc.problem import BadProblem  # noqa: E402
@@ -32,6 +32,7 @@ from verifiers.kernel.codes import Code, Refusal  # noqa: E402
 from verifiers.kernel.onnx_reader import read_onnx  # noqa: E402
 from verifiers.load.floats import evaluate  # noqa: E402
 from verifiers.load.to_onnx import to_onnx  # noqa: E402
+from verifiers.prove import verify  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 PENDULUM = """
@@ -103,7 +104,7 @@ def test_yann_is_the_law_facets_included(case, regional, request):
     assert far.any() and (outside.numpy()[far] == 1).all() and np.isnan(command.numpy()[far]).all(), "never a silent zero"
 
 
-def test_yann_form_in_onnx_is_the_module_and_the_kernel_says_why_it_does_not_read_it(pendulum):
+def test_yann_form_in_onnx_is_the_module_and_the_kernel_does_not_read_two_outputs(pendulum):
     runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed here")
     pytest.importorskip("onnx", reason="onnx is not installed here (the extra learn brings it)")
     data = yann_onnx(Yann(pieces(pendulum.model, pendulum.active), width=4, seed=1))
@@ -114,7 +115,33 @@ def test_yann_form_in_onnx_is_the_module_and_the_kernel_says_why_it_does_not_rea
     assert np.abs(command - wanted)[inside].max() < 1e-6 and (np.isnan(command[:, 0]) == (outside == 1)).all() and (outside == 1).any()
     with pytest.raises(Refusal) as no:
         read_onnx(data)
-    assert no.value.code in (Code.UNKNOWN_OPERATOR, Code.BAD_ONNX, Code.BAD_WEIGHTS)
+    assert no.value.code is Code.BAD_ONNX and "2 outputs" in no.value.message
+
+
+@pytest.mark.parametrize("case", ["pendulum", "reactor"])
+def test_the_kernels_yann_form_runs_in_onnx_runtime_as_the_law(case, request):
+    runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed here")
+    start = request.getfixturevalue(case)
+    data = to_onnx(yann_graph(start), double=True)
+    theta = points_of(start, 2000)
+    wanted = start.law.evaluate(theta)
+    gains = np.array([law.astype(float)[:, :-1] for law in pieces(start.model, start.active).laws])
+    apart, inside = max(np.linalg.norm(a - b) for a in gains for b in gains), np.isfinite(wanted[:, 0])
+    session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    found = np.array([session.run(None, {"X": x[None]})[0][0] for x in theta[inside] + start.plant.rest[0]]) - start.plant.rest[1]
+    assert inside.sum() > 500 and np.abs(found - wanted[inside]).max() <= 1e-9 * (1 + apart)
+    graph = read_onnx(data, jumps=True).graph
+    assert (evaluate(graph, theta[inside] + start.plant.rest[0]) - start.plant.rest[1] == pytest.approx(found, abs=1e-9)) and not graph.is_smooth
+    assert {node.op for node in graph.nodes} >= {"where"} and b"GreaterOrEqual" in data and b"Where" in data
+
+
+def test_the_law_in_yann_form_is_certified_as_the_lattice_is(pendulum, tmp_path):
+    (tmp_path / "controller.onnx").write_bytes(to_onnx(yann_graph(pendulum), double=True))
+    (tmp_path / "requirement.toml").write_bytes(requirement_text(pendulum, [Fraction(1, 50)] * 2))
+    verdict = verify(tmp_path / "requirement.toml", budget=60, workers=1)
+    assert verdict.outcome == "PROVED" and verdict.bundle is not None
+    receipt = check(verdict.bundle, tmp_path / "requirement.toml")
+    assert receipt.outcome == "ACCEPTED" and receipt.region is not None and receipt.region["volume_lower_bound"] > 1
 
 
 def test_one_constant_for_all_regions_is_refused_where_it_is_too_small(reactor):

@@ -65,6 +65,11 @@ class ExactReading:
         need(node.op != "div" or b.all(), Code.UNSUPPORTED, node.op, "division by zero at this point")
         return _capped(node, _BINARY[node.op](a, b))
 
+    def where(self, node: Node, z: Exact, a: Exact, b: Exact) -> Exact:
+        """A choice, which has no single value at a tie."""
+        need(z.all(), Code.UNSUPPORTED, node.op, "a comparison is a tie at this point")
+        return np.where(z > 0, a, b)
+
     def take(self, node: Node, x: Exact) -> Exact:
         """A selection."""
         return x[list(node.data)]

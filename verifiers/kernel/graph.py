@@ -14,6 +14,8 @@ Node kinds (``n`` is the node's size, arguments are indices of earlier nodes):
 * ``pow``: ``data = k`` (integer, 0 <= k <= 64)
 * ``take``: ``data = (i, ...)`` picks (and may repeat) entries
 * ``concat``: any number of arguments
+* ``where``: z, a, b of one size, elementwise: a where z > 0, b where z < 0, and **either** where z = 0, so that its graph is closed although it
+  jumps.  A reading that has no rule for it is refused
 """
 
 from __future__ import annotations
@@ -105,8 +107,8 @@ class Graph:
 
     @property
     def is_smooth(self) -> bool:
-        """True when no node has a kink (then second derivatives exist wherever all values are finite)."""
-        return not any(node.op in NONSMOOTH for node in self.nodes)
+        """True when no node has a kink or jumps (then second derivatives exist wherever all values are finite)."""
+        return not any(node.op in NONSMOOTH or node.op == "where" for node in self.nodes)
 
     def output_size(self, k: int = 0) -> int:
         """Size of the k-th output."""
@@ -179,6 +181,11 @@ class Builder:
         self.need(op in UNARY and fits, f"{op}: unknown operator, or {data} is no power between 0 and {MAX_POWER} or slope between 0 and 1")
         return self._append(op, (a,), self.size(a), data)
 
+    def where(self, z: int, a: int, b: int) -> int:
+        """Add ``a`` where z >= 0, ``b`` elsewhere; a reading must allow for both where z = 0."""
+        self.need(self.size(z) == self.size(a) == self.size(b), "where: sizes differ")
+        return self._append("where", (z, a, b), self.size(z))
+
     def take(self, a: int, index: Sequence[int]) -> int:
         """Pick entries by non-negative index, repeats allowed."""
         index = tuple(index)
@@ -224,7 +231,8 @@ def read(graph: Graph, reading: Any, inputs: Sequence[Any]) -> list[Any]:
     """Interpret ``graph``: walk the nodes once in order and return the outputs' values.
 
     A reading has one method per kind of node: ``const(node)``, ``affine(node, x)``, ``unary(node, x)``, ``binary(node, a, b)``,
-    ``take(node, x)`` and ``concat(node, parts)``.  Values whose last use has passed are dropped, so memory stays that of the widest cut.
+    ``take(node, x)`` and ``concat(node, parts)``; ``where(node, z, a, b)`` only where it can, else such a graph is refused with ``UNSUPPORTED``.
+    Values whose last use has passed are dropped, so memory stays that of the widest cut.
     """
     last = {a: i for i, node in enumerate(graph.nodes) for a in node.args}
     last.update(dict.fromkeys(graph.outputs, len(graph.nodes)))
@@ -232,6 +240,7 @@ def read(graph: Graph, reading: Any, inputs: Sequence[Any]) -> list[Any]:
     for i, node in enumerate(graph.nodes):
         kind = "binary" if node.op in BINARY else "unary" if node.op in UNARY else node.op
         args: list[Any] = [value[a] for a in node.args]
+        need(kind == "input" or hasattr(reading, kind), Code.UNSUPPORTED, node.op, "a comparison makes this jump, which is not read here")
         value[i] = inputs[node.data] if kind == "input" else getattr(reading, kind)(node, *([args] if kind == "concat" else args))
         for a in set(node.args):
             if last[a] == i:

@@ -18,7 +18,8 @@ NaN or infinity in a midpoint makes the radius NaN or infinite, and no compariso
 
 At kinks (relu, abs, min, max) gradients enclose Clarke's generalized Jacobian, so the mean-value form of a *value* stays
 valid (Lebourg).  Second derivatives are unbounded (infinite radius) on boxes where a kink is not decided, and so are the
-centre's gradients; the intersections above then leave the first-order enclosure as it is.
+centre's gradients; the intersections above then leave the first-order enclosure as it is.  On boxes where a comparison is not
+decided all derivatives are unbounded: the function may jump there, and only the natural enclosure of its value holds.
 
 References
 ----------
@@ -280,6 +281,16 @@ class JetReading:
         if self.order == 2:
             self._unknown(rad, first | second)
         return Jet(mid, rad)
+
+    def where(self, node: Node, z: Jet, a: Jet, b: Jet) -> Jet:
+        """``a`` where z > 0 over the box, ``b`` where z < 0; elsewhere all values between the two, and no derivative: the function may jump."""
+        shape, v, at = np.broadcast_shapes(z.mid.shape, a.mid.shape, b.mid.shape), self.v, [0, self.v]
+        zm, zr, am, ar, bm, br = (np.broadcast_to(t, shape) for jet in (z, a, b) for t in (jet.mid, jet.rad))
+        first, second = zm[v] - zr[v] > 0, zm[v] + zr[v] < 0
+        hull = _from_bounds(np.minimum(am[at] - ar[at], bm[at] - br[at]), np.maximum(am[at] + ar[at], bm[at] + br[at]))
+        mid, rad = np.zeros(shape), np.full(shape, np.inf)
+        mid[at], rad[at] = hull.mid, hull.rad + 0 * (zm[v] + zr[v])  # NaN where z is undefined
+        return Jet(np.where(first, am, np.where(second, bm, mid)), np.where(first, ar, np.where(second, br, rad)))
 
     def product(self, a: Jet, b: Jet, middle: bool = False) -> Jet:
         """Elementwise product with the product rule in every component.

@@ -25,6 +25,7 @@ MAX_BYTES = 64 << 20
 MAX_FIELDS = 600_000
 MAX_NODES = 20_000
 MAX_WORK = 1 << 30  # bytes, roughly, that the values of all nodes may take
+TRUTH = 9  # element type of a comparison
 DIAGONAL = 16  # up to this size "x * constant" and "x + constant" are written as an affine node
 OPSETS = range(11, 26)  # the versions of the operators below were compared one by one from 11 to 25
 IR_VERSIONS = range(3, 15)
@@ -228,6 +229,16 @@ class _Operators:
         self.need(whole, "the exponent is not one constant integer; use Sqrt, Exp or a product", Code.UNKNOWN_OPERATOR)
         return self.vector(x.kind, self.builder.unary("pow", self.node(x, shape), int(max(k))), shape)
 
+    def GreaterOrEqual(self, a: Tensor, b: Tensor, /) -> Tensor:
+        self.need(self.opset > 11, "opset 11 has no such operator; export with a later one", Code.UNKNOWN_OPERATOR)
+        return replace(self.binary("sub", a, b), kind=TRUTH)  # truth values are kept as the numbers whose sign decides; only Where reads them
+
+    def Where(self, c: Tensor, a: Tensor, b: Tensor, /) -> Tensor:
+        self.need(c.kind == TRUTH and a.kind == b.kind, "the condition is no comparison, or the types differ", Code.UNKNOWN_OPERATOR)
+        shape = self.joint(c.array.shape, a.array.shape, b.array.shape)
+        decides = self.node(replace(c, kind=a.kind), shape)
+        return self.vector(a.kind, self.builder.where(decides, self.node(a, shape), self.node(b, shape)), shape)
+
     def Clip(self, x: Tensor, lo: Tensor | None = None, hi: Tensor | None = None, /) -> Tensor:
         for op, bound in (("max", lo), ("min", hi)):
             if bound is not None:
@@ -236,7 +247,7 @@ class _Operators:
 
     def Cast(self, x: Tensor, /, *, to: int = 0, saturate: int = 1) -> Tensor:
         if x.node is not None:
-            widens = to in FLOATS and FLOATS.index(x.kind) <= FLOATS.index(to)
+            widens = {to, x.kind} <= set(FLOATS) and FLOATS.index(x.kind) <= FLOATS.index(to)
             self.need(widens, "this Cast rounds; use one float type throughout", Code.UNKNOWN_OPERATOR)
             return replace(x, kind=to)
         self.need(to in ELEMENTS, f"Cast to element type {to} is not accepted; cast to float32, float64 or int64", Code.UNKNOWN_OPERATOR)
@@ -334,7 +345,7 @@ def _declared(value: dict[str, Any], at: str) -> tuple[int, list[int | None]]:
     return tensor["elem_type"], [d.get("dim_value") for d in dims]
 
 
-def read_onnx(data: bytes, at: str = "model.onnx") -> OnnxModel:
+def read_onnx(data: bytes, at: str = "model.onnx", jumps: bool = False) -> OnnxModel:
     """Read an ONNX file as a graph with one input vector and one output vector.
 
     Parameters
@@ -343,6 +354,8 @@ def read_onnx(data: bytes, at: str = "model.onnx") -> OnnxModel:
         The file's bytes, exactly those that are hashed and deployed.
     at : str
         Name of the file, for messages.
+    jumps : bool
+        Whether the network may jump, at a comparison: only where nothing needs it to be continuous.
 
     Returns
     -------
@@ -354,7 +367,8 @@ def read_onnx(data: bytes, at: str = "model.onnx") -> OnnxModel:
     Refusal
         ``FORBIDDEN_FORMAT`` for a pickle or zip file, ``TOO_LARGE`` over a cap, ``BAD_ONNX`` for damaged, ambiguous or not self-contained
         bytes, ``BAD_WEIGHTS`` for NaN and infinities, ``UNKNOWN_OPERATOR`` outside the allow-list, ``BAD_SHAPE`` for tensors that do not fit or
-        dynamic dimensions other than a leading batch, ``BAD_GRAPH`` for a layer that the graph cannot express.
+        dynamic dimensions other than a leading batch, ``BAD_GRAPH`` for a layer that the graph cannot express, ``UNSUPPORTED`` for a comparison
+        where the network may not jump.
 
     Notes
     -----
@@ -394,4 +408,7 @@ def read_onnx(data: bytes, at: str = "model.onnx") -> OnnxModel:
     result, (kind, dims) = operators.values[target], _declared(graph["output"][0], builder.place)
     fits = len(dims) == result.array.ndim and all(d in (None, size) for d, size in zip(dims, result.array.shape, strict=True))
     operators.need(result.kind == kind and fits and result.array.size, f"the network yields shape {result.array.shape}, not the declared {dims}")
-    return OnnxModel(builder.build([operators.node(result)]), versions[0], source, target)
+    found = OnnxModel(builder.build([operators.node(result)]), versions[0], source, target)
+    smooth = jumps or all(node.op != "where" for node in found.graph.nodes)
+    need(smooth, Code.UNSUPPORTED, at, "a comparison makes the network jump; only a controller in discrete time may, so use Min, Max, Relu or Clip")
+    return found

@@ -112,7 +112,7 @@ def open_setting(requirement: Requirement, plant: bytes, controller: bytes | Non
     spec = read_plant(read_json(plant, "plant.json", Code.BAD_PLANT))
     n, lo, hi = len(spec.states), requirement.domain.lo, requirement.domain.hi
     need(len(lo) == n, Code.BAD_SHAPE, "domain", f"the plant has {n} states, the domain {len(lo)}")
-    network = None if controller is None else read_onnx(controller, "controller.onnx").graph
+    network = None if controller is None else read_onnx(controller, "controller.onnx", jumps=requirement.time == "discrete").graph
     loop = closed_loop(spec, network, requirement.parameters, time=requirement.time, dt=requirement.dt, method=requirement.method)
     if requirement.safe is not None:
         lo, hi = tuple(map(max, lo, requirement.safe.lo)), tuple(map(min, hi, requirement.safe.hi))

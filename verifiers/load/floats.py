@@ -50,6 +50,10 @@ class FloatReading:
         """The elementwise operation of NumPy."""
         return _BINARY[node.op](a, b)
 
+    def where(self, node: Node, z: Floats, a: Floats, b: Floats) -> Floats:
+        """The choice; at a tie the first, as inference has it."""
+        return np.where(z >= 0, a, b)
+
     def take(self, node: Node, x: Floats) -> Floats:
         """Columns ``x[:, index]``."""
         return x[:, list(node.data)]

@@ -50,6 +50,9 @@ class _CasadiReading:
     def binary(self, node: Node, a: Any, b: Any) -> Any:
         return self.binaries[node.op](a, b)
 
+    def where(self, node: Node, z: Any, a: Any, b: Any) -> Any:
+        return self.ca.if_else(z >= 0, a, b)
+
     def take(self, node: Node, x: Any) -> Any:
         return self.ca.reshape(x[list(node.data)], node.size, 1)  # one entry, repeated, would be a row
 

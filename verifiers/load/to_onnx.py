@@ -100,6 +100,10 @@ class _Writing:
         """An elementwise operation."""
         return self.apply(_NAMES[node.op], a, b)
 
+    def where(self, node: Node, z: str, a: str, b: str) -> str:
+        """A choice."""
+        return self.apply("Where", self.apply("GreaterOrEqual", z, self.floats(np.zeros((1, 1)))), a, b)
+
     def take(self, node: Node, x: str) -> str:
         """A selection."""
         return self.apply("Gather", x, self.integers(node.data), axis=1)

@@ -43,6 +43,9 @@ class _TorchReading:
     def binary(self, node: Node, a: Any, b: Any) -> Any:
         return self.binaries[node.op](a, b)
 
+    def where(self, node: Node, z: Any, a: Any, b: Any) -> Any:
+        return self.torch.where(z >= 0, a, b)
+
     def take(self, node: Node, x: Any) -> Any:
         return x[..., self.number("take", node)]
 

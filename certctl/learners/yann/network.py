@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from verifiers.explicit_mpc.comparisons import unit_rows
 from verifiers.explicit_mpc.value import Pieces
-
-MARGIN = 1e-9
-"""Added to the right side of each row of unit gradient, so that points of a facet belong to a region in spite of rounding."""
 
 
 class Winner(nn.Module):
@@ -36,11 +34,7 @@ class Winner(nn.Module):
         most, d = max(map(len, pieces.halfspaces)), len(pieces.lb)
         rows, ends = np.zeros((len(pieces.halfspaces), most, d)), np.ones((len(pieces.halfspaces), most))
         for i, region in enumerate(pieces.halfspaces):
-            for k, row in enumerate(region):
-                size = max(map(abs, row))
-                given = np.array([v / size for v in row])  # integers of any length: their quotients are rounded once
-                given /= np.linalg.norm(given[:-1])
-                rows[i, k], ends[i, k] = -given[:-1], given[-1] + MARGIN
+            rows[i, :len(region)], ends[i, :len(region)] = unit_rows(region)
         self.register_buffer("rows", torch.from_numpy(rows))
         self.register_buffer("ends", torch.from_numpy(ends))
 
@@ -158,8 +152,8 @@ def refuse_constant(pieces: Pieces, bound: float) -> None:
 def yann_onnx(net: Yann) -> bytes:
     """Bytes of an ONNX file of opset 17 in float64 with input ``x`` (N, d), outputs ``u`` (N, p) and ``outside`` (N,).
 
-    The kernel refuses it (``UNKNOWN_OPERATOR``: GreaterOrEqual, CumSum, Where): a law that jumps at facets, or a step that may be either, is not what
-    it proves.  The lattice form is what is certified.
+    The kernel does not read it: a claim is about one output, and NaN is no command.  :func:`verifiers.explicit_mpc.comparisons.comparison_graph` is
+    the law in this form with one output, which a claim in discrete time may be about; the lattice form is what is trained.
 
     Raises
     ------

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from systems.plant import Plant
+from verifiers.explicit_mpc.comparisons import add_comparisons
 from verifiers.explicit_mpc.condense import Model, condense
 from verifiers.explicit_mpc.equivalence import prove_equivalence
 from verifiers.explicit_mpc.lattice import Lattice, lattice, lattice_graph
@@ -19,7 +20,8 @@ from verifiers.explicit_mpc.origin import Origin, read_origin
 from verifiers.explicit_mpc.partition import partition
 from verifiers.explicit_mpc.problem import BadProblem
 from verifiers.explicit_mpc.solve import solve
-from verifiers.kernel.graph import Floats
+from verifiers.explicit_mpc.value import pieces
+from verifiers.kernel.graph import Affine, Builder, Floats, Graph
 
 TOLERANCE = Fraction(1, 10**9)
 """Within which the lattice network is proved to be the law, in the input's units."""
@@ -74,6 +76,18 @@ def read_start(path: Path) -> Start:
     forms = tuple(lattice(found.law, k) for k in range(found.law.outputs))
     prove_equivalence(found.law, lattice_graph(list(forms)), TOLERANCE)
     return Start(model, origin, origin.map(), found.law, forms, found.active)
+
+
+def yann_graph(start: Start) -> Graph:
+    """The law in YANN form as a policy of the plant, states and inputs as the plant has them: what may be exported and certified beside the lattice.
+
+    See :func:`verifiers.explicit_mpc.comparisons.add_comparisons`; the plant's clip is left to the plant.
+    """
+    builder, (rest_x, rest_u) = Builder("policy"), start.plant.rest
+    x = builder.input(len(rest_x))
+    theta = builder.affine(x, Affine(np.eye(len(rest_x)), -rest_x)) if rest_x.any() else x
+    u = add_comparisons(builder, theta, pieces(start.model, start.active))
+    return builder.build([builder.affine(u, Affine(np.eye(len(rest_u)), rest_u)) if rest_u.any() else u])
 
 
 def requirement_text(start: Start, contains: Sequence[Fraction]) -> bytes:
