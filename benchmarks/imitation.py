@@ -27,8 +27,12 @@ NOTES = (
     "difference quotients at states of the data, so the ratios are not flattered by it.",
     "Error: root mean square over states that no policy has seen. The unconstrained network has the same shape, data and training. The activation is "
     "the one of tanh and ReLU with which the unconstrained network has the smaller error on unseen states: ReLU in the plane, tanh on the cart-pole.",
-    "The region is the largest that `verify` proves for the learnt policy in the domain; its volume is the one that the kernel certifies.",
+    "The region is the largest that `verify` proves for the learnt policy in the domain; its volume is the one that the kernel certifies. It has to "
+    "hold a tenth of the domain in each state, on the cart-pole a fortieth.",
+    "Shapes of networks, epochs and activations were chosen on other unseen states than those on which the errors below are measured.",
 )
+UNSEEN = 20_261_126
+"""Seed of the states on which errors are measured; shapes, epochs and activations were chosen on others (seed 1)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +92,7 @@ def _case(case: Case, s: Settings, folder: Path) -> tuple[Table, list[Check]]:
     expert = mpc(problem, case.weights)
     states, given, _ = ask(expert, spread_states(problem, case.pairs, 0))
     seen, constant = Demonstrations(states, given, *signals_of(problem)), steepness(expert, states[:80])
-    unseen = ask(expert, np.random.default_rng(1).uniform(*problem.box, (s.unseen, len(problem.box[0]))))[:2]
+    unseen = ask(expert, np.random.default_rng(UNSEEN).uniform(*problem.box, (s.unseen, len(problem.box[0]))))[:2]
     bounds = [f"{float(Fraction(share) * Fraction(constant)):.4g}" for share in s.shares]
     epochs = min(case.epochs, s.epochs)
     training = Training(activation=case.activation, hidden=case.hidden, epochs=epochs, patience=epochs)
