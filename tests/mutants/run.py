@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,14 +91,31 @@ def unit_tests(module: str) -> list[str]:
     return [KERNEL_TESTS + name for name in names if (ROOT / KERNEL_TESTS / name).is_file()]
 
 
-def meet(mutant: mutate.Mutant | None, cases: Sequence[Case]) -> str | None:
-    """What kills the mutant, or the first case that the kernel itself does not meet, in this process; None when nothing does."""
+def meet(mutant: mutate.Mutant | None, cases: Sequence[Case], kills: Mapping[str, int]) -> str | None:
+    """What kills the mutant, or the first case that the kernel itself does not meet, in this process; None when nothing does.
+
+    What has killed most comes first: cases that have killed one before, then unit tests, then the other cases.
+    """
     if mutant is not None:
         sys.meta_path.insert(0, Changed(mutant))
     try:
         from verifiers.kernel.check import check
     except Exception as error:
         return f"import ({type(error).__name__})"
+    cases = sorted(cases, key=lambda case: -kills.get(case.name, 0))
+    proven = sum(case.name in kills for case in cases) if mutant is not None else len(cases)
+    if (killer := _met(cases[:proven], check)) is not None:
+        return killer
+    files = [] if mutant is None else unit_tests(mutant.module)
+    if files:
+        failed = Failures(kills)
+        if pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--rootdir", str(ROOT), *(str(ROOT / f) for f in files)], [failed]):
+            return failed.first or "unit tests"
+    return _met(cases[proven:], check)
+
+
+def _met(cases: Sequence[Case], check: Callable[[Path, Path], Any]) -> str | None:
+    """The first case with another outcome or code."""
     for case in cases:
         try:
             found = check(Path(case.bundle), Path(case.requirement))
@@ -106,26 +123,34 @@ def meet(mutant: mutate.Mutant | None, cases: Sequence[Case]) -> str | None:
             return f"{case.name} ({type(error).__name__})"
         if (found.outcome, found.code) != (case.outcome, case.code):
             return case.name
-    files = [] if mutant is None else unit_tests(mutant.module)
-    if files:
-        failed = Failures()
-        if pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--rootdir", str(ROOT), *(str(ROOT / f) for f in files)], [failed]):
-            return failed.first or "unit tests"
     return None
 
 
 class Failures:
-    """Remembers the first test that failed."""
+    """Remembers the first test that failed, and lets those that have failed most come first."""
 
     first: str | None = None
+
+    def __init__(self, kills: Mapping[str, int]) -> None:
+        self.kills = kills
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Called by pytest."""
+        items.sort(key=lambda item: -self.kills.get(_tail(item.nodeid), 0))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Called by pytest."""
         if report.failed and self.first is None:
-            self.first = report.nodeid.rpartition("/")[2]
+            self.first = _tail(report.nodeid)
 
 
-def fork(mutant: mutate.Mutant | None, cases: Sequence[Case]) -> tuple[int, int]:
+def _tail(nodeid: str) -> str:
+    """A test's name without folders and spaces."""
+    file, _, rest = nodeid.partition("::")
+    return f"{Path(file).name}::{rest.replace(' ', '_')}"
+
+
+def fork(mutant: mutate.Mutant | None, cases: Sequence[Case], kills: Mapping[str, int]) -> tuple[int, int]:
     """Let a child meet the cases: its process and the end of a pipe from which its answer can be read."""
     out, into = os.pipe()
     child = os.fork()
@@ -138,14 +163,14 @@ def fork(mutant: mutate.Mutant | None, cases: Sequence[Case]) -> tuple[int, int]
         for descriptor in (0, 1, 2):
             os.dup2(silent, descriptor)
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
-        os.write(into, json.dumps(meet(mutant, cases)).encode())
+        os.write(into, json.dumps(meet(mutant, cases, kills)).encode())
     finally:
         os._exit(0)
 
 
 def stale(cases: Sequence[Case]) -> str | None:
     """The first case that the kernel itself does not meet: it would kill every mutant."""
-    child, out = fork(None, cases)
+    child, out = fork(None, cases, {})
     _, status = os.waitpid(child, 0)
     with os.fdopen(out) as answer:
         said = answer.read()
@@ -154,13 +179,13 @@ def stale(cases: Sequence[Case]) -> str | None:
 
 
 def kill(mutants: Sequence[mutate.Mutant], cases: Sequence[Case], jobs: int) -> Iterator[tuple[mutate.Mutant, str | None]]:
-    """Each mutant with what killed it, as they end; the cases that have killed most come first."""
+    """Each mutant with what killed it, as they end; what has killed most comes first."""
     waiting, running = list(reversed(mutants)), dict[int, tuple[mutate.Mutant, int]]()
     kills = Counter[str]()
     while waiting or running:
         while waiting and len(running) < jobs:
             mutant = waiting.pop()
-            child, out = fork(mutant, sorted(cases, key=lambda case: -kills[case.name]))
+            child, out = fork(mutant, cases, kills)
             running[child] = mutant, out
         child, status = os.wait()
         mutant, out = running.pop(child)
