@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,13 +27,28 @@ SHOWN = 5
 """Counterexamples that are printed."""
 
 
+class Time(StrEnum):
+    """What a trajectory is."""
+
+    continuous = "continuous"
+    discrete = "discrete"
+
+
+class Method(StrEnum):
+    """How a step follows from the equations."""
+
+    euler = "euler"
+    midpoint = "midpoint"
+    rk4 = "rk4"
+
+
 def register(group: typer.Typer) -> None:
     """Add the method to the group ``learn``."""
     group.command(name="roa", epilog=table())(stoppable(roa))
 
 
 def roa(
-    plant: Annotated[str, typer.Argument(metavar="PLANT", help="A shipped plant, in continuous time.", show_default=False)],
+    plant: Annotated[str, typer.Argument(metavar="PLANT", help="A shipped plant with continuous equations.", show_default=False)],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder of candidate, requirement and bundle; an interrupted run goes on "
                                       "from it.", show_default=False)],
     parameter: Annotated[list[str] | None, typer.Option("--param", "--parameter", metavar="NAME=VALUE", help="A parameter of the plant; repeatable.",
@@ -40,6 +56,11 @@ def roa(
     domain: Annotated[str | None, typer.Option("--domain", metavar="LO,…:HI,…", help="Box for the region.", show_default="the plant's")] = None,
     controller: Annotated[Path | None, typer.Option("--controller", metavar="FILE.onnx", help="Learn the function only, for this controller.",
                                                     show_default=False)] = None,
+    time: Annotated[Time, typer.Option("--time", help="discrete: the map over a step with the input held; up to 3 states.")] = Time.continuous,
+    dt: Annotated[str | None, typer.Option("--dt", metavar="S", help="Seconds of a step, exact, such as 1/20; with --time discrete.",
+                                           show_default=False)] = None,
+    method: Annotated[Method | None, typer.Option("--method", help="How the equations are discretised; with --time discrete.",
+                                                  show_default="rk4")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of all random numbers.", min=0)] = 0,
     time_limit: Annotated[float, typer.Option("--time-limit", metavar="S", help="Seconds for training and proofs.", min=1.0)] = 600.0,
     kappa: Annotated[float, typer.Option("--kappa", metavar="K", help="Up to 3 states: how much of the box the region is to fill; more is steeper.",
@@ -52,21 +73,29 @@ def roa(
     """Learn a controller and a Lyapunov function whose certified region of attraction is large, and prove it."""
     from certctl.learners.roa.ellipsoid_learner import EllipsoidLearner, EllipsoidSettings
     from certctl.learners.roa.files import NAMES
+    from certctl.learners.roa.sampled import SampledLearner, make_sampled_task
     from certctl.learners.roa.task import CannotLearn, make_task
     from certctl.learners.roa.zubov import MOST_STATES, Scheme
     from certctl.learners.roa.zubov_learner import CHECKPOINT, Settings, ZubovLearner
 
     chosen = ready(output_format)
+    if (time is Time.discrete) != (dt is not None) or (method is not None and dt is None):
+        raise UsageError("--time discrete needs --dt, such as 1/20; without it neither --dt nor --method has a meaning")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is no folder; give another place with -o")
     processes = workers or os.cpu_count() or 1
     try:
         given = None if controller is None else _controller(controller)
-        task = make_task(plant, pairs_option(parameter or ()), box_option("--domain", domain), None if given is None else given[1])
-        law = None if given is None else given[0]
-        learner: RoaLearner = EllipsoidLearner(task, EllipsoidSettings(seed, time_limit, workers=processes), law)
-        if task.n <= MOST_STATES:
-            learner = ZubovLearner(task, Settings(seed, time_limit, Scheme(kappa=kappa), (width, 10), workers=processes), law)
+        values, box = pairs_option(parameter or ()), box_option("--domain", domain)
+        law, graph = given or (None, None)
+        settings = Settings(seed, time_limit, Scheme(kappa=kappa), (width, 10), workers=processes)
+        if dt is not None:
+            sampled = make_sampled_task(plant, values, dt, (method or Method.rk4).value, box, graph)
+            learner: RoaLearner = SampledLearner(sampled, settings, law)
+        elif (task := make_task(plant, values, box, graph)).n <= MOST_STATES:
+            learner = ZubovLearner(task, settings, law)
+        else:
+            learner = EllipsoidLearner(task, EllipsoidSettings(seed, time_limit, workers=processes), law)
         present = [name for name in (*NAMES, "requirement.cert") if os.path.lexists(out / name)]
         if present and not force and not learner.can_resume(out):
             raise UsageError(f"{out / present[0]} exists already and {out / CHECKPOINT} does not belong to this question; give --force, or another "

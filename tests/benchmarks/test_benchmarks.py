@@ -25,6 +25,7 @@ from benchmarks import (
     pairs,
     precise,
     published_pairs,
+    roa_discrete,
     roa_ellipsoids,
     roa_learning,
     run,
@@ -424,6 +425,15 @@ def test_learning_in_small():
     six = report.tables[2].rows[0]
     assert six[2] == "PROVED" and 0.01 < six[3] < six[4]
     assert row[2] < 1.2 * row[6] and 0 < peers[2] < row[2]  # a coarse simulation, and the regulator
+
+
+@pytest.mark.slow
+def test_learning_in_discrete_time_in_small():
+    """The figure beside it is the published one of another box, and counts only as something to exceed."""
+    case = roa_discrete.Case("double_integrator", ("input_limit", "1"), ("2", "2"), "1/5", "rk4", 3.0, "no_such_pair", 4.0)
+    report = roa_discrete.run(roa_discrete.Settings((case,), (0,), 30.0, 21))
+    row = report.tables[0].rows[0]
+    assert failed(report) == [] and row[1] == 1 and row[5] == 4.0 < row[4] <= row[2] * 1.001 and 0 < row[6] < row[2] < 1.2 * row[7] <= 1.2 * row[8]
 
 
 @pytest.mark.slow

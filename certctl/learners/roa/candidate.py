@@ -20,14 +20,14 @@ class Candidate:
     kappa: float
     power: int
 
-    @staticmethod
-    def start(task: Task, kappa: float, power: int, widths: tuple[int, int], outputs: int, rng: np.random.Generator) -> Candidate:
+    @classmethod
+    def start(cls, task: Task, kappa: float, power: int, widths: tuple[int, int], outputs: int, rng: np.random.Generator) -> Candidate:
         """The regulator and its cost over kappa, with hidden layers that do not count yet."""
         p, k = task.regulator
         root = np.linalg.cholesky(p / kappa).T
         function = Map.start(np.concatenate([root, np.zeros((max(0, outputs - task.n), task.n))]), widths[0], rng)
         policy = None if task.controller is not None else Map.start(-k / task.limits[1][:, None] / _slope(task)[:, None], widths[1], rng)
-        return Candidate(task, function, policy, kappa, power)
+        return cls(task, function, policy, kappa, power)
 
     def flat(self) -> Floats:
         """All weights as one vector."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import methodcaller
 
 import numpy as np
 
@@ -132,7 +133,7 @@ def residuals(candidate: Candidate, batch: Batch, weights: Weights, slopes: bool
     if weights.decrease and len(batch.steep):
         at = candidate.at(batch.steep)
         short, scale = _decrease(at, weights)
-        add(np.maximum(short, 0.0) / scale, Point.rate_by_weights, at, 1 / scale, weights.decrease)
+        add(np.maximum(short, 0.0) / scale, methodcaller("rate_by_weights"), at, 1 / scale, weights.decrease)
     return np.concatenate(found), np.concatenate(table) if slopes else None
 
 

@@ -52,6 +52,11 @@ class Task:
     controller: Graph | None = None
 
     @property
+    def timing(self) -> tuple[str, ...]:
+        """Lines of the requirement that say what time is."""
+        return ('time       = "continuous"',)
+
+    @property
     def n(self) -> int:
         """Number of states."""
         return len(self.lo)
@@ -127,15 +132,26 @@ class Task:
         r = np.diag(self.input_cost / self.limits[1]**2)
         try:
             if self.controller is None:
-                p = solve_continuous_are(a, b, np.eye(self.n), r)
-                return p, np.linalg.solve(r, b.T @ p)
+                return self._riccati(a, b, r)
             u = self.given_input(move)
             k = -(u[:self.n] - u[self.n:]).T / (2 * step)
-            if not np.linalg.eigvals(a - b @ k).real.max() < 0:
+            p = self._lyapunov(a - b @ k, np.eye(self.n) + k.T @ r @ k)
+            if p is None:
                 raise CannotLearn(f"{self.plant.name}: the loop with the given controller is not stable near the equilibrium")
-            return solve_continuous_lyapunov((a - b @ k).T, -np.eye(self.n) - k.T @ r @ k), k
+            return p, k
         except LinAlgError:
             raise CannotLearn(f"{self.plant.name}: the linearised plant cannot be stabilised at the equilibrium; change its parameters") from None
+
+    def _riccati(self, a: Floats, b: Floats, r: Floats) -> tuple[Floats, Floats]:
+        """Cost and gain of the linear regulator, state cost 1."""
+        p = solve_continuous_are(a, b, np.eye(self.n), r)
+        return p, np.linalg.solve(r, b.T @ p)
+
+    def _lyapunov(self, closed: Floats, q: Floats) -> Floats | None:
+        """The cost of a linear loop with running cost q; None where the loop is not stable."""
+        if not np.linalg.eigvals(closed).real.max() < 0:
+            return None
+        return np.asarray(solve_continuous_lyapunov(closed.T, -q))
 
 
 def make_task(name: str, parameters: Mapping[str, str], domain: tuple[Sequence[str], Sequence[str]] | None = None,

@@ -19,6 +19,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -52,6 +53,10 @@ class Scheme:
     power: int = 6
 
 
+Move = Callable[[Task, Floats, Floats, float, Scheme], tuple[Floats, Floats]]
+"""A step of the scheme from states (N, n) with inputs (N, m) on cells of one size: where it leads, and its cost."""
+
+
 @dataclass(frozen=True, eq=False)
 class Estimate:
     """The solution on the grid: ``cost`` z / kappa (inf where the equilibrium is not reached) and ``input`` (..., m), and its scheme."""
@@ -76,8 +81,8 @@ class Estimate:
         return float((total < 1).mean())
 
 
-def solve(task: Task, scheme: Scheme, rounds: int = 12, sweeps: int = 10) -> Estimate:
-    """Solve on the grid: ``sweeps`` of value iteration, then the linear system of the policy found, until it stays.
+def solve(task: Task, scheme: Scheme, rounds: int = 12, sweeps: int = 10, move: Move | None = None) -> Estimate:
+    """Solve on the grid: ``sweeps`` of value iteration, then the linear system of the policy found, until it stays; ``move`` makes the steps.
 
     Raises
     ------
@@ -92,7 +97,7 @@ def solve(task: Task, scheme: Scheme, rounds: int = 12, sweeps: int = 10) -> Est
     local = np.einsum("ni,ij,nj->n", xi, task.regulator[0], xi)
     inner = local <= INNER**2 * (2 / (count - 1))**2 * np.diag(task.regulator[0]).max()
     choices = _choices(task, xi, scheme)
-    transitions = [_transition(task, xi, u, axis, scheme) for u in choices]
+    transitions = [_transition(task, xi, u, axis, scheme, move or _move) for u in choices]
     value = np.where(inner, 1 - np.exp(-local), 1.0)
     best = np.zeros(len(xi), dtype=int)
     for _ in range(rounds):
@@ -145,11 +150,11 @@ def _move(task: Task, xi: Floats, u: Floats, cell: float, scheme: Scheme) -> tup
     return at, cost
 
 
-def _transition(task: Task, xi: Floats, u: Floats, axis: Floats, scheme: Scheme) -> tuple[sparse.csr_matrix, Floats]:
+def _transition(task: Task, xi: Floats, u: Floats, axis: Floats, scheme: Scheme, move: Move) -> tuple[sparse.csr_matrix, Floats]:
     """The affine map W -> cost + M W of one step with the inputs (N, m): multilinear interpolation, 1 outside of the box."""
     count, n = len(axis), xi.shape[1]
     cell = axis[1] - axis[0]
-    after, cost = _move(task, xi, u, cell, scheme)
+    after, cost = move(task, xi, u, cell, scheme)
     keep = np.exp(-cost)
     outside = ~(np.abs(after) <= 1 + 1e-9).all(axis=1)
     place = np.clip((after + 1) / cell, 0, count - 1 - 1e-9)

@@ -111,6 +111,7 @@ class ZubovLearner(Learner):
     """
 
     name = "roa"
+    kind: type[Candidate] = Candidate
 
     def __init__(self, task: Task, settings: Settings | None = None, controller: bytes | None = None) -> None:
         self.task, self.settings, self.controller = task, settings or Settings(), controller
@@ -128,7 +129,7 @@ class ZubovLearner(Learner):
         s, began = self.settings, time.monotonic()
         out.mkdir(parents=True, exist_ok=True)
         report(Step("estimate", 0.0, float("nan"), 0.0))
-        estimate = solve(self.task, s.scheme)
+        estimate = self.estimate()
         held = self._resume(out / CHECKPOINT)
         state = held or self._start()
         if held is not None:
@@ -160,6 +161,10 @@ class ZubovLearner(Learner):
         figures = {"loss": state.loss, "rounds": float(state.round), "proofs": float(state.proofs), "counterexamples": float(len(state.against)),
                    "boxes": float(self.verdict.boxes), "estimated volume": estimate.share * box, "certified volume": state.best}
         return Learned(out, self.requirement, round(state.seconds, 3), s.seed, figures)
+
+    def estimate(self) -> Estimate:
+        """Solve Zubov's equation for the task."""
+        return solve(self.task, self.settings.scheme)
 
     def _ask(self, out: Path, state: _State, budget: float) -> None:
         """Ask the prover about the candidate as it is, aside; the better of this answer and the last one stays, with its files."""
@@ -202,7 +207,7 @@ class ZubovLearner(Learner):
         """The regulator's candidate, with hidden layers of this seed and start."""
         s = self.settings
         rng = np.random.default_rng([s.seed, restarts] if restarts else s.seed)
-        candidate = Candidate.start(self.task, s.scheme.kappa, s.scheme.power, s.widths, s.outputs, rng)
+        candidate = self.kind.start(self.task, s.scheme.kappa, s.scheme.power, s.widths, s.outputs, rng)
         return _State(candidate, rng, np.zeros((0, self.task.n)), restarts=restarts)
 
     def _weights(self, index: int) -> Weights:
