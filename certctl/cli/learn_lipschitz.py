@@ -26,6 +26,7 @@ class Network(StrEnum):
 
     sandwich = "sandwich"
     aol = "aol"
+    sll = "sll"
     penalised = "penalised"
 
 
@@ -63,7 +64,7 @@ def lipschitz_imitation(
     time: Annotated[str, typer.Option("--time", metavar="continuous|discrete", show_default="the plant's")] = "",
     dt: Annotated[str, typer.Option("--dt", metavar="S", help="Seconds between samples in discrete time.", show_default=False)] = "",
     method: Annotated[str, typer.Option("--method", metavar="NAME", help="euler, midpoint or rk4 of a sampled plant.", show_default=False)] = "",
-    network: Annotated[Network, typer.Option("--network", help="sandwich and aol are Lipschitz by construction.")] = Network.sandwich,
+    network: Annotated[Network, typer.Option("--network", help="sandwich, aol and sll are Lipschitz by construction.")] = Network.sandwich,
     activation: Annotated[Activation, typer.Option("--activation", help="Of the hidden layers.")] = Activation.tanh,
     hidden: Annotated[str, typer.Option("--hidden", metavar="N,…", help="Neurons of the hidden layers.")] = "16,16",
     epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Passes over the data at most.", min=1)] = 3000,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from certctl.learners.lipschitz.experts import from_callable, open_expert
 from certctl.learners.lipschitz.imitation import DAgger, LipschitzImitation, learn_lipschitz_imitation, prove_candidate
 from certctl.learners.lipschitz.problem import open_problem
 from certctl.learners.lipschitz.training import Settings, train
+from verifiers.kernel.graph import Affine
 from verifiers.kernel.lipschitz import differences
 from verifiers.kernel.onnx_reader import read_onnx
 from verifiers.load.floats import evaluate
@@ -51,12 +53,16 @@ def made(kind: str, activation: str, bound: float, seed: int, sizes: tuple[int, 
 # networks
 
 
+BUILT_IN = ("sandwich", "aol", "sll")
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("activation", networks.ACTIVATIONS)
-def test_a_sandwich_network_proves_its_bound_by_its_own_scales(activation, seed):
+@pytest.mark.parametrize("kind", BUILT_IN)
+def test_a_network_that_is_lipschitz_by_construction_proves_its_bound(kind, activation, seed):
     """For any free parameters: no solver is needed; and a bound that two points violate is not proved."""
     bound = Fraction(3)
-    network = made("sandwich", activation, float(bound) * (1 - 1e-3), seed)
+    network = made(kind, activation, float(bound) * (1 - 1e-3), seed)
     graph = networks.to_graph(network, activation)
     found = differences(graph, None)
     guess = [Fraction(float(v)) for v in networks.multipliers(network, float(bound))]
@@ -66,7 +72,19 @@ def test_a_sandwich_network_proves_its_bound_by_its_own_scales(activation, seed)
     assert not found.proves(Fraction(0.999 * gap), guess)
 
 
-@pytest.mark.parametrize("kind", ["sandwich", "aol"])
+def test_a_block_with_half_its_t_is_not_proved():
+    """Of one neuron and one state: it maps h to h - 4 s(h), which is steeper than one."""
+    network = made("sll", "relu", 1.0, 0, (1, 1, 1))
+    graph = networks.to_graph(network, "relu")
+    back = [n for n in graph.nodes if n.op == "affine"][2]
+    wrong = replace(graph, nodes=tuple(replace(n, data=Affine(2 * n.data.weight, n.data.bias)) if n is back else n for n in graph.nodes))
+    guess = [Fraction(float(v)) for v in networks.multipliers(network, 1.0)]
+    assert differences(graph, None).proves(Fraction(1), guess)
+    for factor in (Fraction(1, 4), Fraction(1, 2), 1, 2, 4):
+        assert not differences(wrong, None).proves(Fraction(1), [factor * t for t in guess])
+
+
+@pytest.mark.parametrize("kind", BUILT_IN)
 def test_no_pair_of_points_is_steeper_than_the_bound(kind):
     network = made(kind, "relu", 0.7, 1)
     x = np.random.default_rng(0).normal(size=(4000, 3))
@@ -88,7 +106,7 @@ def test_the_graph_is_the_network():
 
 def test_only_the_penalised_network_is_penalised():
     excess = {kind: float(made(kind, "tanh", 0.01, 0).excess().detach()) for kind in networks.KINDS}
-    assert excess["penalised"] > 1 and excess["sandwich"] == excess["aol"] == excess["plain"] == 0
+    assert excess["penalised"] > 1 and {excess[kind] for kind in (*BUILT_IN, "plain")} == {0.0}
 
 
 @pytest.mark.parametrize("wrong", [{"kind": "spectral"}, {"activation": "gelu"}, {"sizes": (2, 1)}, {"bound": 0.0}, {"bound": float("nan")}])
@@ -158,6 +176,19 @@ def test_bound_and_loop_are_proved_on_the_exported_bytes(tmp_path, cart):
     assert abs(evaluate(policy, np.zeros(2))).max() < 1e-12 and {n.op for n in policy.nodes} <= {"input", "affine", "tanh"}
     receipt = certctl.check(Path(candidate.lipschitz.bundle), tmp_path / "policy.requirement.toml")
     assert receipt.outcome == "ACCEPTED" and receipt.property == "lipschitz_bound"
+
+
+@pytest.mark.parametrize("kind", BUILT_IN[1:])
+def test_baselines_are_proved_on_the_exported_bytes_without_a_solver(tmp_path, cart, kind, monkeypatch):
+    """Bound and loop; the policy holds the equilibrium; the bound that the data needs is too large for this one."""
+    monkeypatch.setattr("verifiers.sdp.lipschitz.solve", lambda *given, **more: pytest.fail("a solver was asked"))
+    found = learn_lipschitz_imitation(tmp_path, bounds=["2"], expert=open_expert("lqr", cart), problem=cart, samples=60, workers=1, budget=60,
+                                      settings=replace(QUICK, network=kind))
+    (candidate,) = found.candidates
+    assert candidate.lipschitz.is_proved and candidate.loop.is_proved and candidate.learned.figures["rms"] < 0.3
+    policy = read_onnx((tmp_path / "policy.onnx").read_bytes(), "policy.onnx").graph
+    assert abs(evaluate(policy, np.zeros(2))).max() < 1e-12
+    assert certctl.check(Path(candidate.lipschitz.bundle), tmp_path / "policy.requirement.toml").outcome == "ACCEPTED"
 
 
 def test_a_policy_whose_training_broke_its_bound_is_refuted(tmp_path):

@@ -126,11 +126,9 @@ class LipschitzImitation(Learner):
         if self.problem is None:
             return graph
         rest, held = self.problem.rest
-        layers = [(n.data.weight, n.data.bias) for n in graph.nodes if n.op == "affine"]
         for _ in range(3):
-            weight, bias = layers[-1]
-            layers[-1] = weight, bias + held - evaluate(networks.chain(layers, self.settings.activation), rest)
-        return networks.chain(layers, self.settings.activation)
+            graph = networks.shifted(graph, held - evaluate(graph, rest))
+        return graph
 
     def _aggregated(self, data: Demonstrations, policy: Graph, path: Path, turn: int) -> Demonstrations:
         """The data with the expert's answers where this policy goes."""

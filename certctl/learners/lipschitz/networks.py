@@ -1,14 +1,18 @@
 r"""Networks whose Lipschitz constant is bounded by construction, as plain weights that a gradient reaches through their parameters.
 
-A network of L hidden layers is always ``W_{L+1} s(W_L s(... s(W_1 x + b_1)) + b_L) + b_{L+1}`` with s = tanh or ReLU, so that what is exported
-is a chain of Gemm and activation.  The kinds differ in how the weights come from the free parameters, and gamma is the bound.
+A network of L hidden layers is ``W_{L+1} s(W_L s(... s(W_1 x + b_1)) + b_L) + b_{L+1}`` with s = tanh or ReLU, so that what is exported is a chain
+of Gemm and activation; only ``sll`` has sums too.  The kinds differ in how the weights come from the free parameters, and gamma is the bound.
 
 sandwich
     :math:`h \mapsto \sqrt2 A^\top \Psi\, s(\sqrt2 \Psi^{-1} B h + b)` with [A B] of orthonormal rows from a Cayley map, Psi diagonal
     positive, between factors :math:`\sqrt\gamma` [1]_.  Every bound that LipSDP proves is reached by such a network, and
     :math:`2\gamma\Psi^2` are multipliers that prove it.
 aol
-    Each weight is scaled column by column to a spectral norm of at most one, :math:`W \mathrm{diag}(\sum_j |W^\top W|_{ij})^{-1/2}` [2]_.
+    Each weight is scaled column by column to a spectral norm of at most one, :math:`W \mathrm{diag}(\sum_j |W^\top W|_{ij})^{-1/2}` [2]_;
+    :math:`2\gamma` for every neuron are multipliers that prove the bound.
+sll
+    :math:`h \mapsto h - 2 W T^{-1} s(W^\top h + b)` with :math:`T_i = \sum_j |W^\top W|_{ij}\, q_j / q_i` [3]_, one for each hidden layer, h as wide
+    as the first, between two weights of the kind ``aol``; :math:`4\gamma T^{-1}` are multipliers that prove it.
 penalised
     Free weights; the product of their spectral norms above gamma is penalised, so nothing is guaranteed.
 plain
@@ -18,11 +22,13 @@ References
 ----------
 .. [1] R. Wang, I. Manchester, Direct parameterization of Lipschitz-bounded deep networks, ICML 2023, equations (8) to (12).
 .. [2] B. Prach, C. Lampert, Almost-orthogonal layers for efficient general-purpose Lipschitz networks, ECCV 2022, theorem 1.
+.. [3] A. Araujo, A. Havens, B. Delattre, A. Allauzen, B. Hu, A unified algebraic perspective on Lipschitz neural networks, ICLR 2023, theorem 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -31,7 +37,9 @@ import numpy as np
 from verifiers.kernel.graph import Affine, Builder, Floats, Graph
 from verifiers.load.torch_module import import_torch
 
-KINDS = ("sandwich", "aol", "penalised", "plain")
+KINDS = ("sandwich", "aol", "sll", "penalised", "plain")
+SHY = 1e-4
+"""Share by which the layers of ``aol`` and ``sll`` stay off their own bounds, so that their multipliers prove a strict inequality."""
 ACTIVATIONS = ("tanh", "relu")
 Weights = list[tuple[Any, Any]]
 
@@ -80,24 +88,29 @@ def make(kind: str, sizes: Sequence[int], *, activation: str, bound: float, cent
 
         def __init__(self) -> None:
             super().__init__()
+            self.kind = kind
             pairs = list(pairwise(sizes))
+            if kind == "sll":
+                pairs = [(sizes[0], sizes[1]), *((sizes[1], size) for size in sizes[1:-1]), (sizes[1], sizes[-1])]
             self.rows = torch.nn.ParameterList([free(out, before, scale=before**-0.5) for before, out in pairs])
             square = [free(out, out, scale=out**-0.5) for _, out in pairs] if kind == "sandwich" else []
             self.square = torch.nn.ParameterList(square)
-            self.scales = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(out, dtype=torch.float64)) for _, out in pairs[:-1]]
-                                                 if kind == "sandwich" else [])
-            self.biases = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(out, dtype=torch.float64)) for _, out in pairs])
+            hidden = sizes[1:-1] if kind in ("sandwich", "sll") else []
+            self.scales = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(size, dtype=torch.float64)) for size in hidden])
+            self.biases = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(size, dtype=torch.float64)) for size in sizes[1:]])
             self._place()
 
         def _place(self) -> None:
             """Let the first layer's neurons bend somewhere in the inputs' box."""
             with torch.no_grad():
-                w, _ = self.weights()[0]
+                w = self.rows[1] @ self._scaled()[0] if kind == "sll" else self.weights()[0][0]
                 at = torch.tensor(centre) + torch.tensor(spread) * (2 * torch.rand(len(w), sizes[0], generator=generator, dtype=torch.float64) - 1)
                 self.biases[0].copy_(-(w * at).sum(dim=1))
 
         def weights(self) -> Weights:
-            """(W, b) of every layer."""
+            """(W, b) of every affine map: for ``sll`` the first, two of each block, and the last."""
+            if kind == "sll":
+                return self._sll()
             matrices = {"sandwich": self._sandwich, "aol": self._aol}.get(kind, lambda: list(self.rows))()
             return list(zip(matrices, self.biases, strict=True))
 
@@ -117,9 +130,27 @@ def make(kind: str, sizes: Sequence[int], *, activation: str, bound: float, cent
             return found
 
         def _aol(self) -> list[Any]:
-            scaled = [w * (w.T @ w).abs().sum(dim=1).clamp_min(1e-12).rsqrt() for w in self.rows]
+            scaled = self._scaled()
             scaled[0], scaled[-1] = np.sqrt(bound) * scaled[0], np.sqrt(bound) * scaled[-1]
             return scaled
+
+        def _scaled(self) -> list[Any]:
+            return [(1 - SHY) * w * (w.T @ w).abs().sum(dim=1).clamp_min(1e-12).rsqrt() for w in self.rows]
+
+        def strengths(self) -> list[Any]:
+            """The diagonals of T of the blocks of ``sll``, a little enlarged."""
+            found = []
+            for w, scale in zip(self.rows[1:-1], self.scales, strict=True):  # w is the transpose of W
+                q = torch.exp(scale)
+                found.append((1 + SHY) * ((w @ w.T).abs() @ q / q).clamp_min(1e-12))
+            return found
+
+        def _sll(self) -> Weights:
+            first, *_, last = self._aol()
+            found = [(first, torch.zeros(sizes[1], dtype=torch.float64))]
+            for w, t, b in zip(self.rows[1:-1], self.strengths(), self.biases, strict=False):
+                found += [(w, b), (-2 * w.T / t, torch.zeros(sizes[1], dtype=torch.float64))]
+            return [*found, (last, self.biases[-1])]
 
         def excess(self) -> Any:
             """The logarithm of the product of spectral norms over the bound, where it is positive and the kind is ``penalised``."""
@@ -132,8 +163,13 @@ def make(kind: str, sizes: Sequence[int], *, activation: str, bound: float, cent
             """Evaluate the network."""
             layers = self.weights()
             bend = torch.tanh if activation == "tanh" else torch.relu
-            for w, b in layers[:-1]:
-                x = bend(x @ w.T + b)
+            if kind == "sll":
+                x = x @ layers[0][0].T
+                for (w, b), (back, _) in zip(layers[1:-1:2], layers[2:-1:2], strict=True):
+                    x = x + bend(x @ w.T + b) @ back.T
+            else:
+                for w, b in layers[:-1]:
+                    x = bend(x @ w.T + b)
             w, b = layers[-1]
             return x @ w.T + b
 
@@ -141,27 +177,37 @@ def make(kind: str, sizes: Sequence[int], *, activation: str, bound: float, cent
 
 
 def to_graph(network: Any, activation: str) -> Graph:
-    """The network as a graph of affine maps and activations, the weights being the exact float64 numbers."""
-    layers = [tuple(np.array(v.detach().numpy(), dtype=np.float64) for v in layer) for layer in network.weights()]
-    return chain(layers, activation)
-
-
-def chain(layers: Sequence[tuple[Floats, ...]], activation: str) -> Graph:
-    """A graph of affine maps (W, b) with the activation between them."""
+    """The network as a graph of affine maps, activations and (``sll``) sums, the weights being the exact float64 numbers."""
+    first, *middle, last = (Affine(*(np.array(v.detach().numpy(), dtype=np.float64) for v in layer)) for layer in network.weights())
     b = Builder()
-    x = b.input(layers[0][0].shape[1])
-    for k, (weight, bias) in enumerate(layers):
-        x = b.affine(x, Affine(weight, bias))
-        if k < len(layers) - 1:
-            x = b.unary(activation, x)
-    return b.build([x])
+    x = b.affine(b.input(first.weight.shape[1]), first)
+    if network.kind == "sll":
+        for into, back in zip(middle[::2], middle[1::2], strict=True):
+            x = b.binary("add", x, b.affine(b.unary(activation, b.affine(x, into)), back))
+    else:
+        for layer in middle:
+            x = b.affine(b.unary(activation, x), layer)
+        x = b.unary(activation, x)
+    return b.build([b.affine(x, last)])
+
+
+def shifted(graph: Graph, shift: Floats) -> Graph:
+    """The graph of a network with a vector (m,) added to its last bias; its Lipschitz constant stays."""
+    last = graph.nodes[-1]
+    return replace(graph, nodes=(*graph.nodes[:-1], replace(last, data=Affine(last.data.weight, last.data.bias + shift))))
 
 
 def multipliers(network: Any, bound: float) -> Floats | None:
-    r"""Multipliers :math:`t = 2 \gamma \Psi^2` (N,) that prove a sandwich network's bound, up to rounding; None for other kinds.
+    r"""Multipliers (N,) that prove the bound of a network that is Lipschitz by construction, up to rounding; None for other kinds.
 
     Direction: a hint.  The kernel forms the matrix of these multipliers from the exported weights, and says whether they prove anything.
     """
-    if not len(network.scales):
+    if network.kind == "sandwich":
+        found = [2 * np.exp(2 * v.detach().numpy()) for v in network.scales]
+    elif network.kind == "aol":
+        found = [np.full(len(b), 2.0) for b in network.biases[:-1]]
+    elif network.kind == "sll":
+        found = [4 / t.detach().numpy() for t in network.strengths()]
+    else:
         return None
-    return np.asarray(2 * bound * np.concatenate([np.exp(2 * v.detach().numpy()) for v in network.scales]), dtype=np.float64)
+    return np.asarray(bound * np.concatenate(found), dtype=np.float64)
