@@ -295,7 +295,7 @@ def _local(case: Case, name: str) -> tuple[str, int, float | None]:
     used = check_local(here.loop.field, here.requirement.time, source.matrix, source.origin, frame, reach, level, here.rate, case.equilibrium,
                        (here.lo, here.hi), proof["kind"] == "lmi")
     stage, corner = make_stage(here, source, level, frame), np.array([[up(y) for y in reach]])
-    need(stage.command_within(-corner, corner).all(), Code.COMMAND_EXCEEDS_LIMIT, name,
+    need(stage.command_within(-corner, corner)[0], Code.COMMAND_EXCEEDS_LIMIT, name,
          "the command is not proved to stay within its limits near the equilibrium")
     here.stages.append((proof["function"], level))
     case.stages.append(stage)
@@ -343,7 +343,7 @@ def _shell(case: Case, name: str) -> tuple[str, int, float | None]:
     count, worst = check_shell(stage, goal, proof["tree"], name, case.part)
     if case.equilibrium is not None and frame is None:
         lo, hi = _around(case.equilibrium)
-        need(stage.inside(lo[None], hi[None]).all(), Code.EMPTY_REGION, name,
+        need(stage.inside(lo[None], hi[None])[0], Code.EMPTY_REGION, name,
              "the equilibrium is not inside the level set, so the level claims nothing")
     here.stages.append((proof["function"], level))
     case.stages.append(stage)

@@ -161,88 +161,6 @@ def kept(tmp_path_factory) -> Path:
     return path
 
 
-def twin(path: Path, folder: Path, change) -> Path:
-    """The bundle with its certificate changed as a forger would."""
-    folder.mkdir()
-    for file in path.with_suffix(".cert").rglob("*"):
-        if file.is_file():
-            (folder / file.name).write_bytes(file.read_bytes())
-    table = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
-    change(table["predicate"])
-    (folder / "certificate.json").write_text(json.dumps(table), encoding="utf-8")
-    return folder
-
-
-def proof(predicate):
-    return predicate["obligations"][0]["proof"]
-
-
-def matrix(predicate):
-    return predicate["functions"]["Q"]["matrix"]
-
-
-def put(predicate, level):
-    proof(predicate)["level"] = predicate["claim"]["region"]["level"] = level
-
-
-GAIN_FAULTS = {
-    "negative multiplier": ("NOT_DEFINITE", lambda p: proof(p)["multipliers"].__setitem__(0, "-1")),
-    "zero multiplier": ("NOT_DEFINITE", lambda p: proof(p)["multipliers"].__setitem__(1, "0")),
-    "huge multiplier": ("NOT_DEFINITE", lambda p: proof(p)["multipliers"].__setitem__(0, "1000000")),
-    "one multiplier missing": ("BAD_SHAPE", lambda p: proof(p)["multipliers"].pop()),
-    "nan": ("BAD_NUMBER", lambda p: proof(p)["multipliers"].__setitem__(0, "NaN")),
-    "smaller gain claimed": ("CLAIM_MISMATCH", lambda p: p["claim"]["gain"].update(value="1")),
-    "more energy claimed": ("CLAIM_MISMATCH", lambda p: p["claim"]["gain"].update(energy="1000")),
-    "other output claimed": ("CLAIM_MISMATCH", lambda p: p["claim"]["gain"].update(output={"x0": "1", "x1": "1"})),
-    "no gain claimed": ("CLAIM_MISMATCH", lambda p: p["claim"].pop("gain")),
-    "level beyond the domain": ("CONTAINMENT", lambda p: put(p, "1000000")),
-    "level below the energy": ("CONTAINMENT", lambda p: put(p, "1/2")),
-    "level zero": ("EMPTY_REGION", lambda p: put(p, "0")),
-    "larger P": ("NOT_DEFINITE", lambda p: p["functions"]["Q"].update(matrix=[[f"{100 * F(v)}" for v in row] for row in matrix(p)])),
-    "indefinite P": ("NOT_DEFINITE", lambda p: matrix(p)[0].__setitem__(0, "-1")),
-    "centred where tanh is not exact": ("UNSUPPORTED", lambda p: p["functions"]["Q"].update(center=["1/1000", "0"])),
-    "a decay": ("MALFORMED_CERTIFICATE", lambda p: proof(p).update(decay="-1")),
-    "a supply": ("MALFORMED_CERTIFICATE", lambda p: proof(p).update(supply=["1000"])),
-    "a tree": ("UNSUPPORTED", lambda p: proof(p).update(kind="box_tree")),
-    "no obligation": ("MISSING_OBLIGATION", lambda p: p["obligations"].pop(0)),
-    "another obligation": ("UNEXPECTED_OBLIGATION", lambda p: p["obligations"].append({"id": "shell-1", "proof": proof(p)})),
-    "no function": ("MALFORMED_CERTIFICATE", lambda p: proof(p).update(function="V")),
-}
-KEPT_FAULTS = {
-    "negative supply": ("NOT_PROVED", lambda p: proof(p)["supply"].__setitem__(0, "-1")),
-    "more supply": ("NOT_PROVED", lambda p: proof(p)["supply"].__setitem__(0, "1000")),
-    "no supply": ("NOT_DEFINITE", lambda p: proof(p)["supply"].__setitem__(0, "0")),
-    "one supply too many": ("BAD_SHAPE", lambda p: proof(p)["supply"].append("0")),
-    "faster decay": ("NOT_DEFINITE", lambda p: proof(p).update(decay="9/10")),
-    "decay above one": ("NOT_PROVED", lambda p: proof(p).update(decay="2")),
-    "no decay": ("NOT_PROVED", lambda p: proof(p).update(decay="0")),
-    "decay missing": ("MALFORMED_CERTIFICATE", lambda p: proof(p).pop("decay")),
-    "lower level": ("NOT_PROVED", lambda p: put(p, "1/1000000")),
-    "level beyond the domain": ("CONTAINMENT", lambda p: put(p, "1000000")),
-    "multiplier of nothing": ("BAD_SHAPE", lambda p: proof(p)["multipliers"].append("1")),
-    "centred elsewhere": ("EQUILIBRIUM_NOT_PROVED", lambda p: (put(p, "1/2"), p["functions"]["Q"].update(center=["1/1000", "0"]))),
-    "sold as a gain": ("CLAIM_MISMATCH", lambda p: p["claim"].update(gain={"value": "1", "energy": "1", "output": {"x0": "1"}})),
-}
-
-
-@pytest.mark.threat("T03")
-@pytest.mark.threat("T04")
-@pytest.mark.threat("T05")
-@pytest.mark.parametrize(("code", "change"), GAIN_FAULTS.values(), ids=GAIN_FAULTS)
-def test_a_single_fault_of_a_gain_is_refused(proved, tmp_path, code, change):
-    receipt = check(twin(proved, tmp_path / "twin", change), proved)
-    assert (receipt.outcome == "ACCEPTED", receipt.code) == (False, code), receipt
-
-
-@pytest.mark.threat("T03")
-@pytest.mark.threat("T04")
-@pytest.mark.threat("T05")
-@pytest.mark.parametrize(("code", "change"), KEPT_FAULTS.values(), ids=KEPT_FAULTS)
-def test_a_single_fault_of_an_invariant_set_is_refused(kept, tmp_path, code, change):
-    receipt = check(twin(kept, tmp_path / "twin", change), kept)
-    assert (receipt.outcome == "ACCEPTED", receipt.code) == (False, code), receipt
-
-
 ASKED = {
     "smaller gain": ('value = "3"', 'value = "1/10"', "NOT_DEFINITE"), "more energy": ('energy = "1/10"', 'energy = "1000"', "CONTAINMENT"),
     "heavier output": ('x0 = "1"', 'x0 = "100"', "NOT_DEFINITE"), "other output": ('x0 = "1"', 'speed = "1"', "BAD_REQUIREMENT"),
@@ -459,7 +377,7 @@ def test_a_loop_that_is_stable_only_with_its_policy_has_a_gain(tmp_path):
 def test_a_kept_set_holds_simulated_disturbances(kept):
     receipt = check(kept.with_suffix(".cert"), kept)
     table = json.loads((kept.with_suffix(".cert") / "certificate.json").read_text(encoding="utf-8"))["predicate"]
-    p = np.array([[float(F(v)) for v in row] for row in matrix(table)])
+    p = np.array([[float(F(v)) for v in row] for row in table["functions"]["Q"]["matrix"]])
     level = float(F(receipt.region["level"]))
     rng = np.random.default_rng(0)
     x = rng.normal(size=(500, 2))

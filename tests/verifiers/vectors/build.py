@@ -266,9 +266,44 @@ def imitated_gain(folder: Path) -> Path:
     return ask(folder, text, controller=TANH)
 
 
+def gain(folder: Path) -> Path:
+    """A gain from a disturbance, in a loop with a policy: proved by one matrix inequality with multipliers."""
+    plant = own_plant([["x", 0], ["x", 1], ["u", 0], ["p", "w"], ["neg", 0], ["sub", 4, 1], ["add", 5, 2], ["add", 6, 3]], [1, 7], states=2,
+                      inputs=[("-20", "20")], parameters={"w": "0"})
+    text = ('property = "l2_gain"\n' + CONTINUOUS + '[parameters]\nw = ["-1", "1"]\n' + box("domain", ["3", "3"])
+            + '[gain]\nvalue = "3"\nenergy = "1/10"\noutput = { x1 = "1" }\n[region]\n')
+    return ask(folder, text, plant=plant, controller=layers([[0.5, 0.25], [0.25, 0.5]], [[-1.0, -0.5]]))
+
+
+def kept(folder: Path) -> Path:
+    """A set that a disturbed linear map never leaves, by one matrix inequality."""
+    nodes = [["c", "4/5"], ["c", "1/2"], ["x", 0], ["x", 1], ["p", "w"], ["mul", 0, 2], ["mul", 1, 3], ["add", 5, 6], ["mul", 0, 3], ["mul", 1, 2],
+             ["sub", 8, 9], ["add", 10, 4]]
+    plant = own_plant(nodes, [7, 11], states=2, time="discrete", parameters={"w": "0"})
+    text = ('property = "forward_invariance"\ntime = "discrete"\n[parameters]\nw = ["-1/4", "1/5"]\n' + box("domain", ["10", "10"])
+            + '[region]\nmin_volume = "10"\n[prover]\nmethod = "sector"\n')
+    return ask(folder, text, plant=plant)
+
+
+CUBIC = own_plant([["x", 0], ["mul", 0, 0], ["mul", 1, 0], ["sub", 2, 0]], [3], states=1)
+SOS = ROA + CONTINUOUS + box("domain", ["9/10"]) + '[region]\nmin_volume = "1"\n[prover]\nmethod = "sos"\ndegree = '
+
+
+def whole_quadratic(folder: Path) -> Path:
+    """x' = -x + x^3 with a quadratic that decreases on its whole level set, by sums of squares."""
+    return ask(folder, SOS + "2\n", plant=CUBIC)
+
+
+def whole_named(folder: Path) -> Path:
+    """The same with a named function, whose level set is shown not to touch the boundary by a tree."""
+    text = ROA + CONTINUOUS + box("domain", ["9/10"]) + '[region]\nlevel = "1/2"\n[prover]\nmethod = "sos"\n'
+    return ask(folder, text, plant=CUBIC, lyapunov=square_root_form([[1.0]]))
+
+
 BASES: dict[str, Callable[[Path], Path]] = {f.__name__: f for f in (
     linear, pendulum, network_shell, discrete, discrete_shell, exponential, practical, sampled_practical, invariance, sampled_invariance, forbid,
-    interval, own, biased, rotation, clipped, clipped_near, imitation, imitated_gain)}
+    interval, own, biased, rotation, clipped, clipped_near, imitation, imitated_gain, gain, kept, whole_quadratic,
+    whole_named)}
 
 
 def prove(requirement: Path, out: Path | None = None, budget: float = 30.0) -> Verdict:

@@ -11,6 +11,7 @@ from typing import Any
 
 import build
 from build import Twin
+from dissipations import FAULTS
 
 from verifiers.kernel.codes import Code
 from verifiers.kernel.tree import LEAF, TAYLOR
@@ -188,6 +189,7 @@ def shifted(data: dict[str, Any]) -> None:
 NAN = float("nan")
 C = Code
 VECTORS: list[Vector] = [
+    *(Vector(*fault) for fault in FAULTS),
     # the claim is not what is required (T03, T04)
     *(Vector(f"claim-{key}", base, C.CLAIM_MISMATCH, lambda t, key=key, value=value: put(t.claim, key, value)) for base, key, value in (
         ("pendulum", "property", "exponential_stability_roa"), ("pendulum", "time", "discrete"), ("discrete", "dt", "1/100"),
@@ -231,7 +233,11 @@ VECTORS: list[Vector] = [
     Vector("volume-of-ellipsoid-by-tree", "pendulum", C.UNSUPPORTED,
            lambda t: t.proof("volume").update(kind="box_tree", tree=dict(t.proof("shell-1")["tree"]))),
     Vector("lmi-for-a-nonlinear-loop", "pendulum", C.UNSUPPORTED, lambda t: put(t.proof("local"), "kind", "lmi")),
+    Vector("function-indefinite-and-not-used", "pendulum", C.NOT_DEFINITE, lambda t: t.predicate["functions"].update(
+        R={"kind": "quadratic", "center": ["0", "0"], "matrix": [["1", "0"], ["0", "-1"]]})),
     # equilibrium
+    *(Vector(f"equilibrium-{side}-of-where-it-is-required", "linear", C.EQUILIBRIUM_ELSEWHERE,
+             lambda t, x=x: t.ask(lambda s: s + f'[equilibrium]\nx = ["{x}", "0"]\n')) for side, x in (("left", "1/10"), ("right", "-1/10"))),
     Vector("equilibrium-box-not-contracting", "pendulum", C.EQUILIBRIUM_NOT_PROVED,
            lambda t: t.proof("equilibrium").update(center=["1/4194304"] * 2, radius=["1/70368744177664"] * 2)),
     Vector("equilibrium-point-not-exact", "linear", C.EQUILIBRIUM_NOT_PROVED, lambda t: put(t.proof("equilibrium"), "center", ["1/4194304", "0"])),
@@ -304,6 +310,8 @@ VECTORS: list[Vector] = [
     Vector("inner-step-leaves-inner-set", "sampled_practical", C.NOT_PROVED, plant(bumped)),
     Vector("invariance-inner-leaf-in-discrete-time", "sampled_invariance", C.MALFORMED_CERTIFICATE, lambda t: t.tree("shell-1", retag(0, 2))),
     Vector("invariance-inner-at-the-level", "invariance", C.LEAF_NOT_INSIDE, lambda t: t.tree("shell-1", middle(0, 2))),
+    Vector("invariance-not-shown-not-empty-with-a-radius", "kept", C.MISSING_OBLIGATION, lambda t: (
+        said('min_volume = "10"', 'min_radius = "1/100"')(t), t.add("radius", {"kind": "lmi"}), t.drop("volume"))),
     Vector("invariance-not-shown-not-empty", "invariance", C.MISSING_OBLIGATION, lambda t: t.drop("volume")),
     Vector("command-exceeds-limit", "clipped", C.COMMAND_EXCEEDS_LIMIT, forbidden),
     Vector("command-exceeds-limit-near-equilibrium", "clipped_near", C.COMMAND_EXCEEDS_LIMIT, forbidden),
