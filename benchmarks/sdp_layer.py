@@ -45,7 +45,7 @@ class Settings:
         ("36.47", "lipsdp-neuron", "REFUTED"), ("39.84", "eclipse-fast", "PROVED"), ("36.51", "eclipse", "PROVED"))
     regions: tuple[tuple[str, int | None, tuple[str, str], str], ...] = (
         ("2.304477", None, ("3", "3"), "PROVED"), ("2.304477572", None, ("3", "3"), "UNKNOWN"), ("max", 2, ("3", "3"), "PROVED"),
-        ("max", 6, ("2.1", "2.75"), "PROVED"))
+        ("max", 4, ("2.1", "2.75"), "PROVED"), ("max", 6, ("2.1", "2.75"), "PROVED"))
     loops: tuple[tuple[str, str, tuple[str, str], str, str, str], ...] = (
         ("sampled", "1000", ("2.5", "8"), 'min_volume = "30.59"', 'method = "sector"', "PROVED"),
         ("sampled", "1000", ("2.5", "8"), 'min_volume = "30.59"', 'method = "branch-and-bound"', "PROVED"),

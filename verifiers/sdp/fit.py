@@ -18,7 +18,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import linprog
 
-from verifiers.kernel.graph import Floats
+from verifiers.kernel.graph import Bools, Floats
 from verifiers.kernel.polynomial import Monomial, Polynomial
 from verifiers.region.sampling import FloatLoop
 from verifiers.sdp.rounding import significant
@@ -56,21 +56,26 @@ def fit(loop: FloatLoop, centre: Floats, domain: tuple[Floats, Floats], degree: 
     Polynomial or None
         In y, coefficients rounded to rationals; None where no sample converges or the programme fails.
     """
-    lo, hi = domain
-    half = (hi - lo) / 2
-    start = np.random.default_rng(seed).uniform(lo, hi, (SAMPLES, len(lo)))
-    with np.errstate(all="ignore"):
-        end = loop.trajectory(start, STEPS, DT)[-1]
-        inside = np.asarray((np.abs(end - centre) < NEAR * half).all(axis=1))
+    half = (domain[1] - domain[0]) / 2
+    start, inside = parted(loop, centre, domain, seed)
     y = shrink * (start - centre)
     eigenvalues = np.linalg.eigvals(loop.jacobian(centre))
     slack = -2 * float(eigenvalues.real.max()) if loop.time == "continuous" else 1 - float(np.abs(eigenvalues).max()) ** 2
     if not inside.any() or inside.all() or not slack > 0:
         return None
-    basis = monomials(len(lo), 2, degree)
+    basis = monomials(len(half), 2, degree)
     largest = np.array([LARGEST * float(np.prod((half / (half if units is None else units)) ** np.array(m))) for m in basis])
     found = _programme(_falls(loop, centre, y[inside], basis, half), (y[inside] / half, y[~inside] / half), basis, (rate * slack, largest), seed)
     return None if found is None else scaled(found, [1 / Fraction(float(h)) for h in half])
+
+
+def parted(loop: FloatLoop, centre: Floats, domain: tuple[Floats, Floats], seed: int = 0) -> tuple[Floats, Bools]:
+    """States of the domain (``SAMPLES``, n), and which of them come near the equilibrium in a simulation."""
+    lo, hi = domain
+    start = np.random.default_rng(seed).uniform(lo, hi, (SAMPLES, len(lo)))
+    with np.errstate(all="ignore"):
+        end = loop.trajectory(start, STEPS, DT)[-1]
+        return start, np.asarray((np.abs(end - centre) < NEAR * (hi - lo) / 2).all(axis=1))
 
 
 def _falls(loop: FloatLoop, centre: Floats, near: Floats, basis: Sequence[Monomial], half: Floats) -> Floats:

@@ -23,12 +23,16 @@ from verifiers.kernel.stage import Stage
 from verifiers.kernel.tree import LEAF, NOTHING
 from verifiers.region import quadratic as quad
 from verifiers.region.attraction import Undecided, Work, texts
-from verifiers.sdp.fit import fit
+from verifiers.sdp.expand import expand
+from verifiers.sdp.fit import fit, parted
 from verifiers.sdp.programme import Unsolved
 from verifiers.sdp.sos import Problem, claim_terms, first_failure, prove_levels, quadratic_form, values
 
 FACTORS = (1 - 1e-9, 1 - 1e-7, 1 - 1e-6, 1 - 1e-5, 0.9999, 0.999, 0.995, 0.99, 0.98, 0.95, 0.9, 0.8, 0.65, 0.5, 0.25)
 COARSE = 5  # a fitted polynomial is not proved closer to the estimate than the sixth factor
+ROUNDS, GAIN, GROWTH, GROWN = 5, 1e-3, 0.5, (0.999, 0.99)
+"""A fitted function grows that often at most, while its share of the samples does by this much, within this share of the budget left;
+and the levels that are tried, below the estimate."""
 DIGITS, BETWEEN = 10, 3
 DEPTH = 22
 FAR = 1e-9
@@ -65,22 +69,49 @@ def prove_whole(work: Work, degree: int | None = None) -> None:
         candidate = _named(work, x, f)
     else:
         candidate = _fitted(work, origin, x, f, degree) if degree is not None and degree > 2 else _quadratic(work, origin, x, f)
-    setting = work.setting
-    setting.functions[candidate.name] = candidate.source
-    if candidate.entry is not None:
-        work.functions[candidate.name] = candidate.entry
-    wanted = setting.requirement.level
+    wanted = work.setting.requirement.level
     factors = FACTORS if candidate.order is None else FACTORS[COARSE:]
     levels = [wanted] if wanted is not None else _levels(ceiling(candidate.problem, candidate.source, work.seed), factors)
     found = prove_levels(candidate.problem, levels, order=candidate.order, seconds=max(1.0, work.left))
     if isinstance(found, Unsolved) and candidate.name == "V" and found.reason == "infeasible":
         found = prove_levels(replace(candidate.problem, local=False), levels, seconds=max(1.0, work.left))
-    if not isinstance(found, Unsolved) and found[0] < max(levels):
+    grows = candidate.order is not None and wanted is None
+    if not isinstance(found, Unsolved) and found[0] < max(levels) and not grows:
         found = _finer(work, candidate, found, min(c for c in levels if c > found[0]))
     if isinstance(found, Unsolved):
         code = {"timeout": Code.BUDGET, "absent": Code.UNSUPPORTED}.get(found.reason, Code.NO_PROOF_FOUND)
         raise Undecided(code, "whole", f"no sum of squares was found and proved for {candidate.name}: {found.says}")
+    steps = [(candidate, found), *(_grown(work, origin, candidate, found) if grows else [])]
+    while len(steps) > 1:
+        try:
+            return _record(work, steps[-1][0], *steps[-1][1])
+        except Undecided:  # it touches the boundary of the domain
+            steps.pop()
     _record(work, candidate, *found)
+
+
+def _grown(work: Work, origin: tuple[Fraction, ...], candidate: Candidate, found: tuple[Fraction, dict[str, Any]]
+           ) -> list[tuple[Candidate, tuple[Fraction, dict[str, Any]]]]:
+    """Larger regions, each proved: function and multipliers take turns (:mod:`verifiers.sdp.expand`) while the samples see them grow."""
+    centre = np.array([float(q) for q in origin])
+    start, inside = parted(work.loop, centre, work.box, work.seed)
+    y, end, made = start - centre, work.left * (1 - GROWTH), list[tuple[Candidate, tuple[Fraction, dict[str, Any]]]]()
+    share, order = np.mean(values(candidate.problem.v, y) <= float(found[0])), candidate.order or 0
+    while len(made) < ROUNDS and work.left > end:
+        v = expand(candidate.problem, *found, (y[inside], y[~inside]), order=order, seed=work.seed, seconds=max(1.0, work.left - end))
+        if v is None:
+            break
+        candidate = _polynomial(origin, replace(candidate.problem, v=v), order)
+        top = ceiling(candidate.problem, candidate.source, work.seed)
+        after = prove_levels(candidate.problem, _levels(top, GROWN), order=order, seconds=max(1.0, work.left - end)) if top > 0 else None
+        if after is None or isinstance(after, Unsolved):
+            break
+        before, share = share, np.mean(values(v, y) <= float(after[0]))
+        if not share > (1 + GAIN) * before:
+            break
+        found = after
+        made.append((candidate, found))
+    return made
 
 
 def _finer(work: Work, candidate: Candidate, found: tuple[Fraction, dict[str, Any]], above: Fraction) -> tuple[Fraction, dict[str, Any]]:
@@ -92,6 +123,9 @@ def _finer(work: Work, candidate: Candidate, found: tuple[Fraction, dict[str, An
 
 def _record(work: Work, candidate: Candidate, level: Fraction, fields: dict[str, Any]) -> None:
     setting, n = work.setting, len(candidate.problem.f)
+    setting.functions[candidate.name] = candidate.source
+    if candidate.entry is not None:
+        work.functions[candidate.name] = candidate.entry
     eye = tuple(tuple(Fraction(int(i == j)) for j in range(n)) for i in range(n))
     stage = make_stage(setting, candidate.source, level, None if candidate.source.matrix is None else eye)
     proof = {"kind": "sos", "function": candidate.name, "level": str(level), **fields}
@@ -131,18 +165,23 @@ def _named(work: Work, x: Sequence[Polynomial], f: tuple[Polynomial, ...]) -> Ca
 
 def _fitted(work: Work, origin: tuple[Fraction, ...], x: Sequence[Polynomial], f: tuple[Polynomial, ...], degree: int) -> Candidate:
     """A polynomial of higher degree, fitted to samples."""
-    problem = Problem(Polynomial({}), f, tuple(x), (work.setting.lo, work.setting.hi), False)
-    v, source, entry = _fit(work, origin, degree, np.ones(len(origin)))
-    return Candidate("P", source, entry, replace(problem, v=v), degree + 1)
+    problem = Problem(_fit(work, origin, degree, np.ones(len(origin))), f, tuple(x), (work.setting.lo, work.setting.hi), False)
+    return _polynomial(origin, problem, degree + 1)
 
 
-def _fit(work: Work, origin: tuple[Fraction, ...], degree: int, units: Floats | None = None) -> tuple[Polynomial, Source, dict[str, Any]]:
-    """A polynomial in y, fitted to samples; the same as a function of the setting, and as an entry of a certificate."""
+def _polynomial(origin: tuple[Fraction, ...], problem: Problem, order: int | None = None) -> Candidate:
+    """The function of a problem as a source of the setting, and as an entry of a certificate."""
+    terms = claim_terms(problem.v, origin)
+    source = Source(None, (), polynomial_graph(terms, len(origin), "functions.P"))
+    return Candidate("P", source, {"kind": "polynomial", "terms": terms}, problem, order)
+
+
+def _fit(work: Work, origin: tuple[Fraction, ...], degree: int, units: Floats | None = None) -> Polynomial:
+    """A polynomial in y, fitted to samples."""
     v = fit(work.loop, np.array([float(q) for q in origin]), work.box, degree, seed=work.seed, units=units)
     if v is None:
         raise Undecided(Code.NO_PROOF_FOUND, "whole", f"no polynomial of degree {degree} could be fitted to simulated states of the domain")
-    terms = claim_terms(v, origin)
-    return v, Source(None, (), polynomial_graph(terms, len(origin), "functions.P")), {"kind": "polynomial", "terms": terms}
+    return v
 
 
 def is_whole(work: Work) -> bool:
@@ -168,7 +207,8 @@ def fit_function(work: Work, degree: int) -> None:
     if work.where is None or "V" in work.setting.functions:
         return
     origin = tuple(Fraction(float(c)).limit_denominator(10**6) if abs(c) > FAR else Fraction(0) for c in work.where.centre)
-    _, work.setting.functions["V"], work.functions["V"] = _fit(work, origin, degree)
+    made = _polynomial(origin, Problem(_fit(work, origin, degree), (), (), ((), ()), False))
+    work.setting.functions["V"], work.functions["V"] = made.source, made.entry or {}
 
 
 def _quadratic(work: Work, origin: tuple[Fraction, ...], x: Sequence[Polynomial], f: tuple[Polynomial, ...]) -> Candidate:

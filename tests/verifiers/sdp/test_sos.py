@@ -99,14 +99,14 @@ def test_a_quadratic_is_found_where_none_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_degree_six_fills_the_region(tmp_path):
-    """At least 95 % of the true area 13.72222 of reversed van der Pol is certified."""
+    """At least 98 % of the true area 13.72222 of reversed van der Pol is certified; the fit alone has 96 %."""
     pytest.importorskip("cvxpy")
-    path = case(tmp_path, 'level = "max"\nmin_volume = "13.03611"', more="degree = 6\n")
+    path = case(tmp_path, 'level = "max"\nmin_volume = "13.44777"', more="degree = 6\n")
     text = path.read_text(encoding="utf-8").replace('["-3", "-3"]', '["-2.1", "-2.75"]').replace('["3", "3"]', '["2.1", "2.75"]')
     path.write_text(text, encoding="utf-8")
     verdict = verify(path)
     assert verdict.outcome == "PROVED" and verdict.receipt.region["function"] == "P"
-    assert verdict.receipt.region["volume_lower_bound"] >= 0.95 * 13.72222
+    assert verdict.receipt.region["volume_lower_bound"] >= 0.98 * 13.72222
 
 
 def test_a_fit_parts_what_converges_from_what_does_not(proved):
