@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from verifiers.kernel import requirement
 from verifiers.kernel.bundle import requirement_name
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.requirement import MAX_BYTES, Requirement, read_law_requirement, read_requirement
@@ -366,3 +367,24 @@ def test_a_loop_of_other_shapes_is_refused(loop, code):
     with pytest.raises(Refusal) as no:
         law(loop)
     assert no.value.code is code and no.value.at.startswith("loop")
+
+
+def test_a_requirement_may_be_as_long_as_the_caps_say():
+    line = b"#" * requirement.MAX_LINE + b"\n"
+    full = line * (requirement.MAX_BYTES // len(line))
+    full += b"#" * (requirement.MAX_BYTES - len(full))
+    assert len(full) == requirement.MAX_BYTES and requirement.read_table(full, "r") == {} == requirement.read_table(line, "r")
+    for much in (full + b"#", b"#" + line):
+        with pytest.raises(Refusal) as no:
+            requirement.read_table(much, "r")
+        assert no.value.code is Code.TOO_LARGE
+
+
+def test_boxes_that_only_touch_do_not_meet():
+    def box(lo: str, hi: str) -> requirement.Box:
+        return requirement.Box((Fraction(lo), Fraction(0)), (Fraction(hi), Fraction(1)))
+
+    middle = box("0", "1")
+    assert middle.meets(box("1/2", "2")) and middle.meets(box("-1", "1/2")) and middle.meets(middle)
+    for other in (box("1", "2"), box("-1", "0"), box("2", "3"), box("-2", "-1")):
+        assert not middle.meets(other) and not other.meets(middle)
