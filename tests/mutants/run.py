@@ -39,7 +39,9 @@ TESTS = {"jets": ("test_enclosures.py", "test_unknown_constants.py"),
          "stage": ("test_stage.py", "test_rules.py", "test_enclosures.py", "test_gradient.py"), "strict": ("test_bundle.py", "test_plant.py"),
          "tree": ("test_rules.py",),
          "properties": ("test_rules.py", "test_gradient.py"), "local": ("test_local.py", "test_rules.py", "test_definite.py"),
-         "check": ("test_check_edges.py", "test_check.py", "test_whole_set.py", "test_pwa.py", "test_rules.py"), "setting": ("test_setting.py", "test_check.py"),
+         "dissipation": ("test_check_edges.py", "../sdp/test_robust.py"),
+         "check": ("test_check_edges.py", "test_check.py", "test_whole_set.py", "test_pwa.py", "test_rules.py"),
+         "setting": ("test_setting.py", "test_check.py"),
          "rational": ("test_rules.py",), "query": ("test_refute.py",), "minimum": ("test_taylor.py",),
          "taylor": ("test_taylor.py", "test_gradient.py", "test_errors_pulled_back.py"), "tape": ("test_errors_pulled_back.py",),
          "sos": ("test_whole_set.py",), "lipschitz": ("test_differences.py",)}
@@ -88,7 +90,7 @@ def mutate_module(name: str) -> str:
 def unit_tests(module: str) -> list[str]:
     """Files of unit tests of a module."""
     names = TESTS.get(module, (f"test_{module}.py",))
-    return [KERNEL_TESTS + name for name in names if (ROOT / KERNEL_TESTS / name).is_file()]
+    return [os.path.normpath(KERNEL_TESTS + name) for name in names if (ROOT / KERNEL_TESTS / name).is_file()]
 
 
 def meet(mutant: mutate.Mutant | None, cases: Sequence[Case], kills: Mapping[str, int]) -> str | None:

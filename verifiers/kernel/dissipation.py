@@ -6,7 +6,8 @@ x - x* = E z, and H z the difference of the right-hand side.  With V = (x - x*)'
 .. math:: \mathrm{diag}(-q, s, 0) - D(P) - r\, E^\top P E - S(t) \succ 0, \qquad
           D = H^\top P H - E^\top P E \;\text{ or }\; E^\top P H + H^\top P E
 
-implies :math:`V^+ - V \le -r V + \sum s_i w_i^2 - \sum q_i (x - x^*)_i^2` (V' in continuous time) wherever the slopes in S hold.
+implies :math:`V^+ - V \le -r V + \sum s_i w_i^2 - \sum q_i (x - x^*)_i^2` (V' in continuous time) wherever the slopes in S hold.  In discrete
+time the matrix is definite for r < 1 only: at a difference without disturbance that the slopes allow it says :math:`(1 - r) V > V^+`.
 """
 
 from __future__ import annotations
@@ -108,11 +109,11 @@ def check_storage(setting: Setting, source: Source, proof: Mapping[str, Any], re
     else:
         supply, decay, outputs = list(parse_vector(proof["supply"], f"{at}.supply", len(ends))), proof["decay"], [zero] * len(names)
         fed = sum((s * max(a * a, b * b) for s, (a, b) in zip(supply, ends, strict=True)), zero)
-        kept = all(s >= 0 for s in supply) and fed <= decay * level and (decay <= 1 or time == "continuous")
+        kept = all(s >= 0 for s in supply) and fed <= decay * level
         need(kept, Code.NOT_PROVED, at, "the largest disturbance feeds more than what decays at the level")
     multipliers = parse_vector(proof["multipliers"], f"{at}.multipliers", len(loop.low))
     need(dissipates(loop, time, source.matrix or (), supply, outputs, decay, multipliers), Code.NOT_DEFINITE, at,
          "a multiplier is negative, or the matrix is not proved positive definite")
-    need(stage.command_within(stage.lo[None], stage.hi[None]).all(), Code.COMMAND_EXCEEDS_LIMIT, at,
+    need(stage.command_within(stage.lo[None], stage.hi[None])[0], Code.COMMAND_EXCEEDS_LIMIT, at,
          "the command is not proved to stay within its limits on the level set")
     return stage

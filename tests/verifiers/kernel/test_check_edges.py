@@ -20,6 +20,9 @@ from build import Twin
 
 from verifiers.kernel.check import Receipt, _contains, _radius, check
 from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.dissipation import undisturbed, unknowns
+from verifiers.kernel.exact import evaluate_exact
+from verifiers.kernel.graph import Builder
 from verifiers.kernel.local import Enclosure
 from verifiers.kernel.requirement import Box
 from verifiers.kernel.stage import Stage, quadratic
@@ -219,3 +222,35 @@ def test_the_row_that_a_policy_does_not_meet_is_named(twin):
     made.claim["imitation"]["data"] = new
     found = answer(made, lambda t: t.ask(lambda s: s.replace(old, new)))
     assert code(found) == "NOT_PROVED" and "row 3 " in found.message, found
+
+
+def energy(text: str) -> Edit:
+    """Another energy of the disturbance, in the requirement and in the claim."""
+    return lambda t: (t.ask(lambda s: s.replace('energy = "1/10"', f'energy = "{text}"')), t.claim["gain"].update(energy=text))
+
+
+def test_a_level_as_high_as_the_energy_asks_is_enough(twin):
+    level = F(twin("gain").claim["region"]["level"])
+    assert answer(twin("gain"), energy(f"{level / 36}")).outcome == "ACCEPTED"
+    assert code(answer(twin("gain"), energy(f"{level / 36 * F(1_000_001, 1_000_000)}"))) == "CONTAINMENT"
+
+
+@pytest.mark.parametrize(("lo", "hi", "found"), [("0", "1", None), ("-1", "0", None), ("1/100", "1", "UNSUPPORTED"), ("-1", "-1/100", "UNSUPPORTED")])
+def test_a_disturbance_may_have_one_sign_and_has_to_be_absent_at_times(twin, lo, hi, found):
+    made = twin("gain")
+    made.claim["parameters"]["w"] = [lo, hi]  # the other disturbance keeps both signs
+    assert code(answer(made, lambda t: t.ask(lambda s: s.replace('w = ["-1", "1"]', f'w = ["{lo}", "{hi}"]')))) == found
+
+
+def test_a_loop_without_its_disturbance_keeps_its_known_constants():
+    b = Builder()
+    x = b.input(1)
+    total = b.binary("add", b.binary("mul", x, b.const([F(1, 2)])), b.binary("add", b.const([F(3)]), b.const([(F(-1), F(2))])))
+    graph = b.build([total])
+    assert evaluate_exact(undisturbed(graph), [F(4)]) == (F(5),) and unknowns(graph) == [(F(-1), F(2))]
+
+
+def test_a_command_that_is_not_shown_to_stay_within_its_limits_is_refused(twin, monkeypatch):
+    made = [twin(base) for base in ("gain", "kept", "linear", "pendulum")]
+    monkeypatch.setattr(Stage, "command_within", lambda self, lo, hi: np.zeros(len(lo), dtype=bool))
+    assert {code(check(one.bundle, one.requirement)) for one in made} == {"COMMAND_EXCEEDS_LIMIT"}

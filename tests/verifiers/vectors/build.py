@@ -268,20 +268,20 @@ def imitated_gain(folder: Path) -> Path:
 
 def gain(folder: Path) -> Path:
     """A gain from a disturbance, in a loop with a policy: proved by one matrix inequality with multipliers."""
-    plant = own_plant([["x", 0], ["x", 1], ["u", 0], ["p", "w"], ["neg", 0], ["sub", 4, 1], ["add", 5, 2], ["add", 6, 3]], [1, 7], states=2,
-                      inputs=[("-20", "20")], parameters={"w": "0"})
-    text = ('property = "l2_gain"\n' + CONTINUOUS + '[parameters]\nw = ["-1", "1"]\n' + box("domain", ["3", "3"])
-            + '[gain]\nvalue = "3"\nenergy = "1/10"\noutput = { x1 = "1" }\n[region]\n')
+    nodes = [["x", 0], ["x", 1], ["u", 0], ["p", "w"], ["neg", 0], ["sub", 4, 1], ["add", 5, 2], ["add", 6, 3], ["p", "v"], ["add", 1, 8]]
+    plant = own_plant(nodes, [9, 7], states=2, inputs=[("-20", "20")], parameters={"w": "0", "v": "0"})
+    text = ('property = "l2_gain"\n' + CONTINUOUS + '[parameters]\nw = ["-1", "1"]\nv = ["-1/2", "1/2"]\n' + box("domain", ["5", "5"])
+            + '[gain]\nvalue = "6"\nenergy = "1/10"\noutput = { x1 = "1" }\n[region]\n')
     return ask(folder, text, plant=plant, controller=layers([[0.5, 0.25], [0.25, 0.5]], [[-1.0, -0.5]]))
 
 
 def kept(folder: Path) -> Path:
     """A set that a disturbed linear map never leaves, by one matrix inequality."""
     nodes = [["c", "4/5"], ["c", "1/2"], ["x", 0], ["x", 1], ["p", "w"], ["mul", 0, 2], ["mul", 1, 3], ["add", 5, 6], ["mul", 0, 3], ["mul", 1, 2],
-             ["sub", 8, 9], ["add", 10, 4]]
-    plant = own_plant(nodes, [7, 11], states=2, time="discrete", parameters={"w": "0"})
-    text = ('property = "forward_invariance"\ntime = "discrete"\n[parameters]\nw = ["-1/4", "1/5"]\n' + box("domain", ["10", "10"])
-            + '[region]\nmin_volume = "10"\n[prover]\nmethod = "sector"\n')
+             ["sub", 8, 9], ["add", 10, 4], ["p", "v"], ["add", 7, 12]]
+    plant = own_plant(nodes, [13, 11], states=2, time="discrete", parameters={"w": "0", "v": "0"})
+    text = ('property = "forward_invariance"\ntime = "discrete"\n[parameters]\nw = ["-1/4", "1/5"]\nv = ["-1/50", "1/50"]\n'
+            + box("domain", ["10", "10"]) + '[region]\nmin_volume = "10"\n[prover]\nmethod = "sector"\n')
     return ask(folder, text, plant=plant)
 
 
