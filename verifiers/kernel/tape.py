@@ -79,6 +79,6 @@ def pulled_back(last: Step, rows: int) -> Floats:
             more, less = pull(m, r)
             if arg.number in todo:
                 _, a, b = todo[arg.number]
-                more, less = a + more, (b + less) * (1 + 4 * U) + U * np.abs(a + more)
+                more, less = a + more, b + less + U * np.abs(a + more)
             todo[arg.number] = arg, more, less
-    return np.asarray(e * (1 + 1e-9))
+    return np.asarray(e * (1 + 1e-9))  # covers the rounding of sums of numbers that are not negative

@@ -138,6 +138,20 @@ def test_a_step_that_is_met_on_two_ways_counts_once_with_both_slopes() -> None:
 
 
 @pytest.mark.threat("T09")
+@pytest.mark.parametrize(("slopes", "radii"), [((1.0, 2.0**-60, -1.0), (0.0, 0.0, 0.0)), ((1.0, 1.0), (0.25, 0.5)), ((1.0, -1.0), (0.25, 0.5)),
+                                               ((2.0**-60, 1.0, -1.0), (0.0, 2.0**-70, 2.0**-80))])
+def test_what_rounds_and_what_is_unsure_on_several_ways_counts(slopes: tuple[float, ...], radii: tuple[float, ...]) -> None:
+    reading, model = models(layers(2, 4), 0.1, rows=1)
+    first = Step(1, np.ones((1, 1)), ())
+    middle = tuple(Step(2 + k, np.zeros((1, 1)), ((first, lambda *_, s=s, r=r: (np.full((1, 1), s), np.full((1, 1), r))),))
+                   for k, (s, r) in enumerate(zip(slopes, radii, strict=True)))
+    last = Step(9, np.zeros((1, 1)), tuple((step, by_slope(1.0, 0.0)) for step in middle))
+    found = reading.settled(replace(model, e=np.full((1, 1), 10.0), step=last)).e[0, 0]
+    truth = abs(sum(map(F, slopes))) + sum(map(F, radii))
+    assert truth <= F(float(found)) <= truth * 2 + F(1, 10**14)
+
+
+@pytest.mark.threat("T09")
 def test_the_pull_through_a_slope_covers_every_slope_and_every_adjoint() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
@@ -180,8 +194,9 @@ def test_the_pull_through_a_selection_adds_up_what_was_picked_twice() -> None:
     out, wide = y.step.pulls[0][1](np.array([[0.1, 0.2, 0.3, 0.7]]), np.array([[1.0, 2.0, 3.0, 4.0]]))
     assert out.tolist() == [[0.2, 0.0, 0.1 + 0.3 + 0.7]] and wide[0] == pytest.approx([2.0, 0.0, 8.0])
     truth = F(0.1) + F(0.3) + F(0.7)
-    out, wide = y.step.pulls[0][1](np.array([[0.1, 0.2, 0.3, 0.7]]), np.zeros((1, 4)))
-    assert 0 < abs(truth - F(float(out[0, 2]))) <= F(float(wide[0, 2])) < 1e-14
+    for sign in (1.0, -1.0):
+        out, wide = y.step.pulls[0][1](sign * np.array([[0.1, 0.2, 0.3, 0.7]]), np.zeros((1, 4)))
+        assert 0 < abs(F(sign) * truth - F(float(out[0, 2]))) <= F(float(wide[0, 2])) < 1e-14
 
 
 def test_the_pull_through_a_concatenation_cuts_it_up() -> None:
@@ -261,6 +276,13 @@ def test_known_terms_are_added_up_with_the_adjoints_and_rounded_up() -> None:
         moved = sum((F(float(r[0, i])) * abs(F(float(known[0, 0, i]))) for i in range(3)), F(0))
         assert least <= found and moved <= found
         assert float(found) <= 1.01 * (float(least) + float((r * np.abs(known).sum(axis=0)).sum())) + 1e-12
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_known_terms_of_either_sign_count(sign: float) -> None:
+    first = Step(1, np.zeros((1, 1)), (), np.full((2, 1, 3), sign))
+    last = Step(2, np.zeros((1, 1)), ((first, lambda *_: (np.ones((1, 3)), np.zeros((1, 3)))),))
+    assert 6 <= pulled_back(last, 1)[0, 0] < 6.001
 
 
 def test_long_products_and_plain_readings_keep_no_terms() -> None:
