@@ -23,6 +23,7 @@ from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.dissipation import undisturbed, unknowns
 from verifiers.kernel.exact import evaluate_exact
 from verifiers.kernel.graph import Builder
+from verifiers.kernel.imitation import _asked
 from verifiers.kernel.local import Enclosure
 from verifiers.kernel.requirement import Box
 from verifiers.kernel.stage import Stage, quadratic
@@ -254,3 +255,10 @@ def test_a_command_that_is_not_shown_to_stay_within_its_limits_is_refused(twin, 
     made = [twin(base) for base in ("gain", "kept", "linear", "pendulum")]
     monkeypatch.setattr(Stage, "command_within", lambda self, lo, hi: np.zeros(len(lo), dtype=bool))
     assert {code(check(one.bundle, one.requirement)) for one in made} == {"COMMAND_EXCEEDS_LIMIT"}
+
+
+def test_what_imitates_nothing_or_is_no_policy_is_bounded_by_nothing():
+    for imitation, policy in ((None, object()), (object(), None), (None, None)):
+        with pytest.raises(Refusal) as no:
+            _asked(SimpleNamespace(requirement=SimpleNamespace(imitation=imitation), policy=policy))  # type: ignore[arg-type]
+        assert no.value.code is Code.UNSUPPORTED

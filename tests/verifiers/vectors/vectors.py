@@ -343,6 +343,8 @@ VECTORS: list[Vector] = [
     Vector("expert-not-given", "imitation", C.DIGEST_MISMATCH, lambda t: (t.proof("error").pop("expert"), t.files.pop("expert.onnx"))),
     Vector("expert-gain-another", "imitated_gain", C.NOT_PROVED, lambda t: (said('"2/5"', '"7/5"')(t), put(imitated(t), "gain", [["2", "7/5"]]))),
     Vector("expert-gain-too-short", "imitated_gain", C.BAD_SHAPE, lambda t: (said(', "2/5"', '')(t), put(imitated(t), "gain", [["2"]]))),
+    Vector("expert-gain-ragged", "imitated_gain", C.BAD_SHAPE, lambda t: (
+        said('[["2", "2/5"]]', '[["2", "2/5"], ["1"]]')(t), put(imitated(t), "gain", [["2", "2/5"], ["1"]]))),
     Vector("error-too-small", "imitation", C.NOT_PROVED, lambda t: (said('error = "3/4"', 'error = "1/2"')(t), put(imitated(t), "error", "1/2"))),
     Vector("error-not-shown", "imitation", C.MISSING_OBLIGATION, lambda t: (t.drop("error"), t.files.pop("expert.onnx"))),
     Vector("error-leaf-excused", "imitation", C.MALFORMED_CERTIFICATE, lambda t: t.tree("error", lambda _: bytes([132]))),
