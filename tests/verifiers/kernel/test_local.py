@@ -241,3 +241,15 @@ def test_corners_are_all_ends_of_the_widest_entries_and_the_rest_keeps_its_width
         assert (abs(corner - mid) + rest == rad).all() and ((corner == mid) | (rest == 0)).all()
         assert sum(v > 0 for v in rest.flat) == max(0, count - local.CORNERS)
         assert max(rest.flat) <= min([v for v, q in zip(rad.flat, rest.flat, strict=True) if v and not q], default=F(0))
+
+
+@pytest.mark.threat("T06")
+@pytest.mark.parametrize(("r", "good"), [("3/5", True), ("4/5", False)])
+def test_widths_count_whatever_the_signs_of_the_quadratic(monkeypatch, r, good):
+    """P = [2 -1; -1 2] and a first column of -I that is unknown by r: definite for every one of them only for r < 2/3."""
+    enclosed(monkeypatch, [0, 0], [[-1, 0], [0, -1]], [[F(r), 0], [F(r), 0]])
+    asked = {"field": linear([[-1.0, 0.0], [0.0, -1.0]]), "matrix": [[F(2), F(-1)], [F(-1), F(2)]]}
+    if good:
+        assert attracted(**asked) > 0
+    else:
+        refused(Code.LOCAL_DECREASE, **asked)
