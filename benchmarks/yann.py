@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.harness import ROOT, Check, Report, Table
 
 CLAIM = "YANN actor-critic: starts as the linear MPC, learns on the nonlinear plant, stays certified"
-MODELS = {"pendulum": ("1/50", "1/50"), "reactor": ("1/50", "1")}
+MODELS = {"pendulum": ("1/50", "1/50"), "reactor": ("1/50", "1"), "safety": ("1/50", "1/50", "1/10", "1/10")}
 RATE = "1/20"
 NOTES = (
     "Cost of an episode: the sum of |x - x*|²_Q + |u - u*|²_R of the model (`examples/yann/NAME.toml`), the map is rk4 with the model's dt; a broken "
@@ -40,7 +40,7 @@ class Settings:
     With a folder each finished row is kept there, and an interrupted run goes on from them.
     """
 
-    models: tuple[str, ...] = ("pendulum", "reactor")
+    models: tuple[str, ...] = ("pendulum", "reactor", "safety")
     seeds: tuple[int, ...] = tuple(range(10))
     episodes: int = 50
     steps: int = 60

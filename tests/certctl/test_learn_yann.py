@@ -22,9 +22,9 @@ from certctl.learners.yann.critic import Critic, reach  # noqa: E402
 from certctl.learners.yann.network import Winner, Yann, largest, refuse_constant, yann_onnx  # noqa: E402
 from certctl.learners.yann.performance import NoBound, cost_bound, exponential, stage_forms  # noqa: E402
 from certctl.learners.yann.shield import Region, Shield, certified_region  # noqa: E402
-from certctl.learners.yann.start import read_start, requirement_text, yann_graph  # noqa: E402
+from certctl.learners.yann.start import inscribed, read_start, requirement_text, yann_graph  # noqa: E402
 from certctl.learners.yann.task import Task  # noqa: E402
-from verifiers.explicit_mpc.lattice import law_cells  # noqa: E402
+from verifiers.explicit_mpc.lattice import lattice_graph, law_cells  # noqa: E402
 from verifiers.explicit_mpc.problem import BadProblem  # noqa: E402
 from verifiers.explicit_mpc.value import pieces  # noqa: E402
 from verifiers.kernel.check import check  # noqa: E402
@@ -472,3 +472,24 @@ def test_wrong_calls_name_the_option(folder, pendulum, tmp_path, capsys, options
     assert run(["learn", "yann-ac", str(folder / "pendulum.toml"), "-o", str(tmp_path / "x"), *options]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_the_safety_case_is_certified_from_an_ellipsoid_within_the_limits(tmp_path):
+    pytest.importorskip("cvxpy", reason="CVXPY is not installed here (the extra sdp brings it)")
+    start = read_start(ROOT / "examples" / "yann" / "safety.toml")
+    (tmp_path / "controller.onnx").write_bytes(to_onnx(lattice_graph(list(start.forms)), double=True))
+    (tmp_path / "requirement.toml").write_bytes(requirement_text(start, [Fraction(1, 50), Fraction(1, 50), Fraction(1, 10), Fraction(1, 10)]))
+    (guess,) = inscribed(start)
+    verdict = verify(tmp_path / "requirement.toml", budget=60, workers=1, quadratics=[guess])
+    assert verdict.outcome == "PROVED" and verdict.boxes == 0 and verdict.receipt is not None and verdict.receipt.region is not None
+    assert verdict.receipt.region["volume_lower_bound"] == pytest.approx(np.pi**2 / 2 / np.linalg.det(guess) ** 0.5, rel=1e-3)
+
+
+def test_where_boxes_do_not_end_what_the_jacobian_shows_is_the_region(tmp_path):
+    start = read_start(ROOT / "examples" / "yann" / "safety.toml")
+    (tmp_path / "controller.onnx").write_bytes(to_onnx(lattice_graph(list(start.forms)), double=True))
+    (tmp_path / "requirement.toml").write_bytes(requirement_text(start, [Fraction(1, 1000)] * 4))
+    verdict = verify(tmp_path / "requirement.toml", budget=6, workers=1)
+    assert verdict.outcome == "PROVED" and verdict.receipt is not None
+    assert [o["id"] for o in verdict.receipt.obligations][:2] == ["equilibrium", "local"]
+    assert not any(o["id"].startswith("shell") for o in verdict.receipt.obligations)

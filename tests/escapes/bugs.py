@@ -371,7 +371,7 @@ def contained_level(loop: Any, p: np.ndarray, origin: np.ndarray, lo: np.ndarray
     return float(np.min(reach**2 / np.diag(np.linalg.inv(p)))) * (1 - 1e-9)
 
 
-def local_believed(field: Graph, time: str, candidate: quad.Quadratic, where: Any, domain: Any, rate: Fraction, level: Fraction, linear: bool
+def local_believed(field: Graph, time: str, candidate: quad.Quadratic, where: Any, domain: Any, rate: Fraction, level: Fraction, linear: bool, *_: Any
                    ) -> quad.Local:
     """A local proof for whatever level is asked."""
     return quad.Local("jacobian_lmi", (Fraction(float(np.sqrt(float(level)))) * 2,) * len(candidate.origin), level)

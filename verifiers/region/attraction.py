@@ -35,6 +35,8 @@ SAMPLES = 24_000
 ZOOM_STATES = 3
 """Largest number of states for which rings about the equilibrium are split unseen: a ring has n 2**n boxes."""
 
+FINE = Fraction(6, 5)
+"""Factor between the sizes of neighbourhoods that are tried where the local proof is all there is."""
 LOWERED = 8
 """How often a level is put just below the state that a search met with; after that it goes down a ladder."""
 DEPTHS, FEW = (7, 12), 1000
@@ -246,26 +248,43 @@ def _scale(p: Floats, candidate: quad.Quadratic) -> Fraction:
     return Fraction(float(np.trace(exact) / np.trace(p)))
 
 
-def _prove_quadratic(work: Work, p: Floats, level: Fraction, origin: tuple[Fraction, ...], linear: bool, share: float = 1.0) -> bool:
-    """Local proof and shell of a quadratic up to a level, within a share of what is left of the budget; records both when they succeed."""
+def _around(work: Work, p: Floats, level: Fraction, origin: tuple[Fraction, ...], linear: bool, step: Fraction
+            ) -> tuple[quad.Quadratic, Fraction, quad.Local] | None:
+    """The quadratic in exact numbers, the level in its scale, and its local proof; with fine steps in a frame along the policy's gain."""
     try:
         candidate = quad.make(p, origin)
     except np.linalg.LinAlgError:
-        return False
-    setting = work.setting
-    level = _short(level * _scale(p, candidate))
+        return None
+    setting, level = work.setting, _short(level * _scale(p, candidate))
     if work.where is None:
-        return False
+        return None
+    if step == FINE and setting.policy is not None:
+        try:
+            candidate = quad.aligned(candidate, quad.interval_jacobian(setting.policy, work.where)[0])
+        except Refusal:  # the policy has no slope there
+            return None
     local = quad.local_proof(setting.loop.field, setting.requirement.time, candidate, work.where, (setting.lo, setting.hi), setting.rate,
-                             level, linear)
-    if local is None:
+                             level, linear, step)
+    return None if local is None else (candidate, level, local)
+
+
+def _prove_quadratic(work: Work, p: Floats, level: Fraction, origin: tuple[Fraction, ...], linear: bool, share: float = 1.0,
+                     shell: bool = True) -> bool:
+    """Local proof and shell of a quadratic up to a level, within a share of what is left of the budget; records both when they succeed.
+
+    Without a shell the level is at most that of the local proof.
+    """
+    setting, around = work.setting, _around(work, p, level, origin, linear, Fraction(4) if shell else FINE)
+    if around is None:
         return False
+    candidate, level, local = around
     source = Source(candidate.matrix, candidate.origin, None)
     name = "Q"
     setting.functions[name] = source
     obligations = [{"id": "local", "proof": {"kind": local.kind, "function": name, "frame": texts(candidate.frame),
                                              "neighbourhood": texts(local.reach), "level": text(local.level)}}]
     inner = min(local.level, level)
+    level = level if shell else inner
     obligations[0]["proof"]["level"] = text(inner)
     setting.stages[:] = [(name, inner)]
     stage = make_stage(setting, source, inner, candidate.frame)
@@ -308,21 +327,32 @@ def _own_region(work: Work, p: Floats, level: float, linear: bool) -> None:
     """Prove the quadratic's ellipsoid as the region, at the largest of a few levels that goes through."""
     origin = work.where.centre if work.where is not None else ()
     few, lowered = len(origin) <= POLISHED, 0
+
+    def alone() -> float:
+        """The share of the level that needs no boxes."""
+        around = _around(work, p, Fraction(level), origin, linear, FINE)
+        return 0.0 if around is None else float(around[2].level / around[1])
+
+    floor = alone() if work.guesses else 0.0
     ladder = (0.995, 0.97, 0.93, 0.85, 0.7, 0.5, 0.25, 0.1, 0.01) if few else (0.995, 0.85, 0.6, 0.35, 0.15, 0.05, 0.01)
     share: float | None = ladder[0]
-    while share is not None:
-        if work.left < 0:
-            raise Undecided(Code.BUDGET, "shell-1", "the budget ended; raise --budget")
+    while share is not None and share > floor and work.left > 0:
         work.lowest_stuck = 0.0
         try:
             if _prove_quadratic(work, p, Fraction(share * level), origin, linear, 1.0 if few else 0.5):
                 return
         except Undecided as no:  # a smaller ellipsoid is quicker to prove
-            if no.code is not Code.BUDGET or work.left < 1:
+            if no.code is not Code.BUDGET:
                 raise
+            work.setting.stages.clear()
+        floor = floor or alone()
         below, lower = 0.998 * work.lowest_stuck * share, next((step for step in ladder if step < share), None)
         lowered += below > (lower or 0.0)
         share = below if not few and lower is not None and lowered <= LOWERED and lower < below < share else lower
+    if _prove_quadratic(work, p, Fraction(level), origin, linear, shell=False):  # no boxes: what the Jacobian alone shows about the equilibrium
+        return
+    if work.left < 0:
+        raise Undecided(Code.BUDGET, "shell-1", "the budget ended; raise --budget")
     raise Undecided(Code.NO_PROOF_FOUND, "shell-1", "no level of the quadratic could be proved; name a Lyapunov function or shrink [domain]")
 
 

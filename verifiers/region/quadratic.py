@@ -9,7 +9,7 @@ linearisation, which bridges the many octaves of stiff loops.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -61,6 +61,17 @@ def make(p: Floats, origin: tuple[Fraction, ...]) -> Quadratic:
     # powers of two keep columns comparable; 24 bits keep the exact products short
     frame = [[Fraction(float(np.float32(v))) for v in row] for row in inverse]
     return Quadratic(tuple(map(tuple, matrix)), origin, tuple(map(tuple, frame)))
+
+
+def aligned(quadratic: Quadratic, rows: Floats) -> Quadratic:
+    """The same quadratic with a frame turned so that its first axes span these rows (m, n): a neighbourhood then reaches just as far along them.
+
+    With the gain of a policy that saturates the neighbourhood may touch the limits with a face, where a corner would touch them far earlier.
+    """
+    frame = quadratic.floats[2]
+    turn = np.linalg.qr(np.column_stack([frame.T @ rows.T, np.eye(len(frame))]))[0]
+    turned = [[Fraction(float(np.float32(v))) for v in row] for row in frame @ turn]
+    return replace(quadratic, frame=tuple(map(tuple, turned)))
 
 
 def from_linearisation(jacobian: Floats, time: str, weight: Floats, rate: float = 0.0) -> Floats | None:
@@ -200,15 +211,15 @@ def violations(loop: FloatLoop, p: Floats, origin: Floats, level: float, rate: F
 
 
 def local_proof(field: Graph, time: str, quadratic: Quadratic, where: Enclosure, domain: tuple[tuple[Fraction, ...], tuple[Fraction, ...]],
-                rate: Fraction, level: Fraction, linear: bool) -> Local | None:
-    """The largest level, of those a power of 16 below ``level``, for which the kernel's local test passes."""
+                rate: Fraction, level: Fraction, linear: bool, step: Fraction = Fraction(4)) -> Local | None:
+    """The largest level, of those a power of ``step`` squared below ``level``, for which the kernel's local test passes."""
     n = len(quadratic.origin)
     frame = rationals(quadratic.frame)
     widest = float(np.linalg.inv((frame.T @ rationals(quadratic.matrix) @ frame).astype(np.float64)).diagonal().max())
     distance = where.distance(quadratic.origin, quadratic.matrix)
     start = Fraction((math.sqrt(level) + 2 * float(distance)) * math.sqrt(widest) * (1 + 4e-6))
     for steps in range(30):
-        half = Fraction(int(start / 4**steps * 2**120)) / 2**120
+        half = Fraction(int(start / step**steps * 2**120)) / 2**120
         root = half * Fraction(int(1e6 / widest**0.5 * (1 - 1e-6))) / 10**6 - 2 * distance
         if not root > 0:
             return None

@@ -24,7 +24,7 @@ from certctl.learners.yann.buffer import Buffer
 from certctl.learners.yann.critic import Critic
 from certctl.learners.yann.performance import NoBound, cost_bound, exponential
 from certctl.learners.yann.shield import Region, Shield, certified_region
-from certctl.learners.yann.start import Start
+from certctl.learners.yann.start import Start, inscribed
 from certctl.learners.yann.task import Task
 from verifiers.explicit_mpc.law import to_json as law_json
 from verifiers.kernel.check import check
@@ -36,6 +36,7 @@ from verifiers.load.plant import plant_graph
 from verifiers.load.to_onnx import to_onnx
 from verifiers.load.to_torch import to_torch
 from verifiers.prove import Verdict, verify
+from verifiers.region.largest_quadratic import POLISHED
 
 COUNTS = ("episode", "updates", "interventions", "violations", "refused", "rate")
 """Counters of a run that a checkpoint keeps."""
@@ -52,9 +53,9 @@ class Settings:
     tests: int = 10  # episodes of the test before and after, the same starts
     checks: int = 100  # other episodes: a certified policy that is cheaper there beyond doubt (paired, 95 %) becomes the best
     seed: int = 0
-    width: int = 8  # tanh units of the actor's trainable part
+    width: int = 16  # tanh units of the actor's trainable part
     critic_width: int = 32  # tanh units of each critic's trainable part
-    actor_rate: float = 1e-3  # Adam's step size
+    actor_rate: float = 3e-3  # Adam's step size
     critic_rate: float = 1e-3
     batch: int = 64
     buffer: int = 100_000  # transitions kept
@@ -150,6 +151,7 @@ class _Run:
         self.checks = self.tests = np.zeros((0, len(scale)))
         self.buffer = Buffer(settings.buffer, len(scale), len(lo))
         self.history: list[dict[str, Any]] = []
+        self.guesses = inscribed(start) if len(scale) > POLISHED else []
         self.certified = self.first()
         self.tests, self.checks = (self.starts(count, np.random.default_rng([settings.seed, use]))
                                    for use, count in ((1, settings.tests), (2, settings.checks)))
@@ -183,7 +185,7 @@ class _Run:
         data = to_onnx(self.actor.graph(), double=True)
         (folder / "controller.onnx").write_bytes(data)
         (folder / "requirement.toml").write_bytes(self.requirement)
-        verdict = verify(folder / "requirement.toml", budget=self.s.budget, workers=1, force=True, seed=self.s.seed)
+        verdict = verify(folder / "requirement.toml", budget=self.s.budget, workers=1, force=True, seed=self.s.seed, quadratics=self.guesses)
         if verdict.outcome != "PROVED" or verdict.bundle is None or verdict.receipt is None:
             return None, verdict
         volume = (verdict.receipt.region or {}).get("volume_lower_bound")
@@ -396,7 +398,7 @@ class _Run:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "controller.onnx").write_bytes(to_onnx(self.actor.graph(), double=True))
             (folder / "requirement.toml").write_bytes(exponential(self.requirement, Fraction(self.s.rate)))
-            verdict = verify(folder / "requirement.toml", budget=self.s.budget, workers=1, force=True, seed=self.s.seed)
+            verdict = verify(folder / "requirement.toml", budget=self.s.budget, workers=1, force=True, seed=self.s.seed, quadratics=self.guesses)
             mean, simulated = math.nan, math.nan
             if verdict.outcome == "PROVED" and verdict.bundle is not None:
                 try:

@@ -90,6 +90,56 @@ def yann_graph(start: Start) -> Graph:
     return builder.build([builder.affine(u, Affine(np.eye(len(rest_u)), rest_u)) if rest_u.any() else u])
 
 
+def inscribed(start: Start, contraction: float = 0.995, room: float = 0.95) -> list[Floats]:
+    r"""The largest ellipsoid in the domain on which the regulator's command stays within its limits and which the loop maps into itself, smaller.
+
+    Parameters
+    ----------
+    start : Start
+    contraction : float
+        Of the ellipsoid in a step, as a factor of V.
+    room : float
+        Share of the limits of inputs and states that it may use.
+
+    Returns
+    -------
+    list of (n, n) arrays
+        P with level 1, a guess for ``verify`` beyond the states that boxes reach; none where CVXPY is not installed or there is none.
+
+    Notes
+    -----
+    Direction: none; the kernel decides.  With W the inverse of P, the determinant of W is largest under
+    :math:`F W F^T \preceq \rho W`, :math:`K_j W K_j^T \le (\eta \bar u_j)^2` and :math:`W_{ii} \le (\eta \bar x_i)^2`.
+
+    References
+    ----------
+    .. [1] S. Boyd et al., Linear Matrix Inequalities in System and Control Theory, SIAM 1994, section 5.
+    """
+    try:
+        import cvxpy as cp
+    except ImportError:
+        return []
+    model, plant = start.model, start.plant
+    n, zero = len(model.lb), np.zeros((1, len(model.lb)))
+    gain = np.array([(start.law.evaluate(h) - start.law.evaluate(-h))[0] / 2e-6 for h in 1e-6 * np.eye(n)[:, None]]).T
+    reach = np.minimum(-model.lb.astype(np.float64), model.ub.astype(np.float64))
+    limit = np.minimum(plant.input_limits[1] - plant.rest[1], plant.rest[1] - plant.input_limits[0])
+    loop = (model.A.astype(np.float64) + model.B.astype(np.float64) @ gain) * reach / reach[:, None]
+    if not np.isfinite([*start.law.evaluate(zero)[0], *gain.ravel(), *loop.ravel()]).all():
+        return []
+    w = cp.Variable((n, n), PSD=True)
+    shrinks = cp.bmat([[contraction * w, w @ loop.T], [loop @ w, w]]) >> 0
+    inside = [row @ w @ row <= (room * most) ** 2 for row, most in zip(gain * reach, limit, strict=True)]
+    problem = cp.Problem(cp.Maximize(cp.log_det(w)), [shrinks, *inside, cp.diag(w) <= room**2])
+    try:
+        problem.solve(solver=cp.CLARABEL)
+    except cp.error.SolverError:
+        return []
+    if problem.status != cp.OPTIMAL:
+        return []
+    return [np.linalg.inv(np.asarray(w.value)) / reach / reach[:, None]]
+
+
 def requirement_text(start: Start, contains: Sequence[Fraction]) -> bytes:
     """A requirement of asymptotic stability for the plant's discrete map on the model's box, whose limits of x are never left.
 
