@@ -28,6 +28,7 @@ from verifiers.region import attraction, equilibrium, imitation, invariance
 from verifiers.region.attraction import Refuted, Undecided, Work
 from verifiers.region.nonvacuity import prove_nonvacuity, start_volume
 from verifiers.region.sampling import FloatLoop, float_function
+from verifiers.sdp.barrier import fit_barrier
 from verifiers.sdp.bound import prove_bound, refute_bound
 from verifiers.sdp.hints import Hints, read_hints
 from verifiers.sdp.lipschitz import METHODS
@@ -323,9 +324,9 @@ def _prove(work: Work, hints: Hints, question: Question) -> None:
     kind = work.setting.requirement.property
     if hints.method == "sector" and kind in PRACTICAL:
         raise Undecided(Code.UNSUPPORTED, "prover.method", f"sectors do not help to prove {kind}")
-    if hints.method == "sos" and kind not in ATTRACTION:
-        raise Undecided(Code.UNSUPPORTED, "prover.method", f"sums of squares prove {' and '.join(ATTRACTION)} only, not {kind}")
-    if hints.method == "sos" and is_whole(work):
+    if hints.method == "sos" and kind not in (*ATTRACTION, "forward_invariance"):
+        raise Undecided(Code.UNSUPPORTED, "prover.method", f"sums of squares prove {', '.join(ATTRACTION)} and forward_invariance only, not {kind}")
+    if hints.method == "sos" and kind in ATTRACTION and is_whole(work):
         _named_level(work)
         prove_whole(work, hints.degree)
     elif kind in ATTRACTION:
@@ -342,7 +343,10 @@ def _prove(work: Work, hints: Hints, question: Question) -> None:
             work.loop = question.loop(work.setting)
             work.obligations.append(softened)
         _named_level(work)
-        _invariant(work, hints.method)
+        if hints.method == "sos" and "V" not in work.setting.functions:
+            invariance.prove(work, fit_barrier(work, hints.degree))
+        else:
+            _invariant(work, hints.method)
         imitation.prove_bounds(work, question.parts)
     prove_nonvacuity(work)
 

@@ -23,10 +23,13 @@ DIRECTIONS, LEVELS, SHRINK = 4000, 60, 0.9
 """Sampled directions, and levels from the largest ellipsoid in the domain down, each by this factor."""
 
 
-def prove(work: Work) -> None:
-    """Prove ``forward_invariance``, ``practical_stability`` or the loop of ``imitation_iss``; fills ``work`` or raises Refuted or Undecided."""
+def prove(work: Work, level: Fraction | None = None) -> None:
+    """Prove ``forward_invariance``, ``practical_stability`` or the loop of ``imitation_iss``; fills ``work`` or raises Refuted or Undecided.
+
+    ``level`` is the one of the setting's function V to be proved, where it is known.
+    """
     setting, r = work.setting, work.setting.requirement
-    name, level = _function_and_level(work)
+    name, level = _function_and_level(work) if level is None else ("V", level)
     source = setting.functions[name]
     goal, level = (Goal("invariance"), level) if r.property == "forward_invariance" else _practical_goal(work, name, level)
     stage = make_stage(setting, source, level, None)

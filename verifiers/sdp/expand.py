@@ -12,7 +12,7 @@ region, and not merely by a factor.  tau keeps the next multiplier a margin.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -32,6 +32,8 @@ TAUS = (1e-5, 1e-6, 1e-7)
 NEAR, FAR = 0.8, 3.0
 """Values of the old V, at the level 1, above which converging states are asked for, and below which others are kept out."""
 WANTED, KEPT_OUT, EDGE = 500, 300, 300
+HELD = 0.98
+"""Largest value where V has to be below its level."""
 
 
 @dataclass
@@ -104,49 +106,70 @@ def expand(problem: Problem, level: Fraction, fields: Mapping[str, Any], states:
     inside, outside = _states(old, states, seed)
     rows = [np.stack([values(Polynomial({m: Fraction(1)}), x / np.array([float(r) for r in scale])) for m in basis], axis=1)
             for x in (inside, outside)]
+    squares = [(chosen.basis, constant(Fraction(1), n)), *((w, scaled(g, scale)) for name, g, w in chosen.multipliers if name != "level")]
     for tau in TAUS:
-        identity = _Identity(len(basis))
-        for i, m in enumerate(basis):
-            v = Polynomial({m: Fraction(1)})
-            total = fixed.times(v)
-            for j in range(n):
-                total = total.plus(v.derivative(j).times(f[j]), -1 / scale[j])
-            identity.add(i, total)
-        identity.subtract_square(chosen.basis, constant(Fraction(1), n), tau)
-        for name, g, w in chosen.multipliers:
-            if name != "level":
-                identity.subtract_square(w, scaled(g, scale), tau)
-        (answer,) = solve([_programme(identity, fixed, rows[0], rows[1])], solver=solver, seconds=seconds)
+        made = search(basis, f, scale, fixed, squares, tau, (rows[0], rows[1], rows[0][:0]))
+        (answer,) = solve([made], solver=solver, seconds=seconds)
         if not isinstance(answer, Unsolved):
-            found = zip(basis, significant(answer.x[:len(basis)], 30), strict=True)
-            return scaled(Polynomial({m: v for m, v in found if v}), [1 / r for r in scale])
+            return found_in(basis, answer.x, scale)
     return None
+
+
+def found_in(basis: tuple[Monomial, ...], x: Floats, scale: Sequence[Fraction]) -> Polynomial:
+    """V in y from a solution of :func:`search`, its coefficients rounded to rationals."""
+    found = zip(basis, significant(x[:len(basis)], 30), strict=True)
+    return scaled(Polynomial({m: v for m, v in found if v}), [1 / r for r in scale])
+
+
+def search(basis: tuple[Monomial, ...], f: Sequence[Polynomial], scale: Sequence[Fraction], s: Polynomial,
+           squares: Sequence[tuple[tuple[Monomial, ...], Polynomial]], tau: float, rows: tuple[Floats, Floats, Floats]) -> Programme:
+    """The programme of the module's docstring in y / scale; variables: V, the matrices, what the states exceed 1 by, and their rooms.
+
+    ``squares`` are pairs of a basis and g, the first being z and 1; ``rows`` are the monomials (., len(basis)) at the states to be filled, at those
+    to be kept out, and at those where V has to be at most ``HELD``.
+    """
+    identity = _Identity(len(basis))
+    for i, m in enumerate(basis):
+        v = Polynomial({m: Fraction(1)})
+        total = s.times(v)
+        for j, component in enumerate(f):
+            total = total.plus(v.derivative(j).times(component), -1 / scale[j])
+        identity.add(i, total)
+    for w, g in squares:
+        identity.subtract_square(w, g, tau)
+    return _programme(identity, s, *rows)
 
 
 def _states(old: Problem, states: tuple[Floats, Floats], seed: int) -> tuple[Floats, Floats]:
     """States to be filled, and states to be kept out."""
     rng = np.random.default_rng(seed)
     lo, hi = (np.array([float(p - c.terms.get((0,) * len(old.x), Fraction(0))) for p, c in zip(side, old.x, strict=True)]) for side in old.domain)
-    edge = rng.uniform(lo, hi, (EDGE, len(lo)))
-    side = rng.integers(0, 2 * len(lo), EDGE)
-    edge[np.arange(EDGE), side // 2] = np.where(side % 2 == 0, lo[side // 2], hi[side // 2])
+    edge = on_faces(lo, hi, EDGE, rng)
     within, beyond = (x[rng.permutation(len(x))] for x in states)
     beyond = beyond[values(old.v, beyond) < FAR][:KEPT_OUT]
     return within[values(old.v, within) > NEAR][:WANTED], np.concatenate([beyond, edge])
 
 
-def _programme(identity: _Identity, fixed: Polynomial, inside: Floats, outside: Floats) -> Programme:
-    """The programme of the module's docstring; variables: V, the matrices, excess and room of each state inside, room of each outside."""
+def on_faces(lo: Floats, hi: Floats, count: int, rng: np.random.Generator) -> Floats:
+    """Random points (count, n) of a box's boundary."""
+    edge = rng.uniform(lo, hi, (count, len(lo)))
+    side = rng.integers(0, 2 * len(lo), count)
+    edge[np.arange(count), side // 2] = np.where(side % 2 == 0, lo[side // 2], hi[side // 2])
+    return edge
+
+
+def _programme(identity: _Identity, fixed: Polynomial, inside: Floats, outside: Floats, held: Floats) -> Programme:
     goal = {identity.row(m): float(v) for m, v in fixed.terms.items()}
-    first, count, (a, b) = identity.size, inside.shape[1], (len(inside), len(outside))
-    size, eye = first + 2 * a + b, sparse.identity
+    first, count, (a, b, c) = identity.size, inside.shape[1], (len(inside), len(outside), len(held))
+    size, eye = first + 2 * a + b + c, sparse.identity
     row, column, value = (np.array(part) for part in zip(*identity.entries, strict=True))
     here = sparse.csr_matrix((value, (row, column)), shape=(len(identity.places), size))
-    filled = sparse.hstack([inside, sparse.csr_matrix((a, first - count)), -eye(a), eye(a), sparse.csr_matrix((a, b))])
-    empty = sparse.hstack([outside, sparse.csr_matrix((b, first - count + 2 * a)), -eye(b)])
-    right = np.concatenate([[goal.get(k, 0.0) for k in range(len(identity.places))], np.ones(a + b)])
+    filled = sparse.hstack([inside, sparse.csr_matrix((a, first - count)), -eye(a), eye(a), sparse.csr_matrix((a, b + c))])
+    others = sparse.hstack([np.concatenate([outside, held]), sparse.csr_matrix((b + c, first - count + 2 * a)),
+                            sparse.diags(np.concatenate([-np.ones(b), np.ones(c)]))])
+    right = np.concatenate([[goal.get(k, 0.0) for k in range(len(identity.places))], np.ones(a + b), np.full(c, HELD)])
     objective = np.zeros(size)
     objective[first:first + a] = -1 / max(a, 1)
     blocks = [(len(entry), sparse.csr_matrix((np.ones(entry.size), (np.arange(entry.size), entry.ravel())), shape=(entry.size, size)),
                -least * np.eye(len(entry)).ravel()) for entry, least in identity.blocks]
-    return Programme(objective, tuple(blocks), (sparse.csr_matrix(sparse.vstack([here, filled, empty])), right), tuple(range(first, size)))
+    return Programme(objective, tuple(blocks), (sparse.csr_matrix(sparse.vstack([here, filled, others])), right), tuple(range(first, size)))
