@@ -44,6 +44,7 @@ TESTS = {"jets": ("test_enclosures.py", "test_unknown_constants.py"),
          "setting": ("test_setting.py", "test_check.py"),
          "rational": ("test_rules.py",), "query": ("test_refute.py",), "minimum": ("test_taylor.py",),
          "taylor": ("test_taylor.py", "test_gradient.py", "test_errors_pulled_back.py"), "tape": ("test_errors_pulled_back.py",),
+         "pwa": ("test_pwa_edges.py", "test_pwa.py"),
          "sos": ("test_whole_set.py",), "lipschitz": ("test_differences.py",)}
 """Unit tests of a module where they are not in the file of its name."""
 

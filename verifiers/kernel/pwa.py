@@ -194,7 +194,7 @@ def _conditions(program: Program, law: Exact, given: Any, at: str) -> Exact:
     (m, n), (p, width) = program.matrix.shape, law.shape
     fields = take(given, at, {"active": list, "rest": list, "multipliers": list})
     active = _indices(fields["active"], m, at)
-    need(p <= n and width == program.limit.shape[1], Code.BAD_SHAPE, at, "the map has another shape than the program")
+    need(width == program.limit.shape[1], Code.BAD_SHAPE, at, "the map has another shape than the program")
     z = np.vstack([law, _array(fields["rest"], at, (n - p, width))])
     multipliers = _array(fields["multipliers"], at, (len(active), width))
     rows = program.matrix[active]

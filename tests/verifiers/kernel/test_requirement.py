@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from verifiers.kernel import requirement
 from verifiers.kernel.bundle import requirement_name
 from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.requirement import MAX_BYTES, Requirement, read_law_requirement, read_requirement
+from verifiers.kernel.requirement import MAX_BYTES, Requirement, read_bound, read_law_requirement, read_requirement
 
 GOOD = """property   = "asymptotic_stability_roa"
 plant      = "pendulum"
@@ -388,3 +388,49 @@ def test_boxes_that_only_touch_do_not_meet():
     assert middle.meets(box("1/2", "2")) and middle.meets(box("-1", "1/2")) and middle.meets(middle)
     for other in (box("1", "2"), box("-1", "0"), box("2", "3"), box("-2", "-1")):
         assert not middle.meets(other) and not other.meets(middle)
+
+
+BOUND = 'property = "lipschitz_bound"\ncontroller = "c.onnx"\nbound = { value = "3", norm = "l2" }\n'
+
+
+PLAIN = {"loop": (swap(GOOD, '[evidence]\nminimum = "L2"\n', ""), read_requirement), "bound": (BOUND, read_bound),
+         "law": (LAW.replace("loop       = {loop}\n", "").format(digest=SHA), read_law_requirement)}
+
+
+@pytest.mark.parametrize(("text", "reader"), PLAIN.values(), ids=PLAIN)
+def test_the_least_evidence_is_what_is_written_and_l2_where_nothing_is(text, reader):
+    assert reader(text.encode(), "case").minimum == "L2" == reader(f"{text}[evidence]\n".encode(), "case").minimum
+    for level in ("L0", "L3"):
+        assert reader(f'{text}[evidence]\nminimum = "{level}"\n'.encode(), "case").minimum == level
+
+
+def test_each_reader_leaves_the_other_properties():
+    texts = {GOOD: read_requirement, LAW.format(digest=SHA, loop='{ A = [["1"]], B = [["1"]] }'): read_law_requirement, BOUND: read_bound}
+    for text, own in texts.items():
+        for reader in (read_law_requirement, read_bound):
+            assert (reader(text.encode(), "case") is None) == (reader is not own)
+    assert read_bound(BOUND.encode(), "case").bound == 3 and read_bound(BOUND.encode(), "case").domain is None
+
+
+def test_a_law_has_one_output_at_least():
+    text = LAW.replace("loop       = {loop}", "outputs = {loop}")
+    assert read_law_requirement(text.format(digest=SHA, loop=1).encode(), "law").outputs == 1
+    for outputs in (0, -1):
+        with pytest.raises(Refusal) as no:
+            read_law_requirement(text.format(digest=SHA, loop=outputs).encode(), "law")
+        assert (no.value.code, no.value.at) == (Code.BAD_REQUIREMENT, "outputs")
+
+
+def test_a_ball_or_a_volume_that_just_fits_into_the_domain_may_be_demanded():
+    assert read(swap(GOOD, 'min_volume = "100"', 'min_radius = "20"')).min_radius == 20
+    assert read(swap(GOOD, 'min_volume = "100"', 'min_volume = "8000"')).min_volume == 8000
+    assert read(swap(GOOD, '["-3", "-5"], hi = ["3", "5"]', '["-20", "-100"], hi = ["20", "100"]')).contains.hi == (20, 100)
+
+
+def test_weights_of_an_output_are_a_table_with_an_entry():
+    text = GOOD.replace("asymptotic_stability_roa", "l2_gain") + '[gain]\nvalue = "2"\nenergy = "1"\noutput = {}\n'
+    assert read(text.replace("= {}", '= { theta = "1/2" }')).gain.output == {"theta": Fraction(1, 2)}
+    for output in ("{}", "3", '"theta"', "[]", '["theta"]', '{ theta = "0" }'):
+        with pytest.raises(Refusal) as no:
+            read(text.replace("= {}", f"= {output}"))
+        assert no.value.code is Code.BAD_REQUIREMENT and no.value.at.startswith("gain.output")
