@@ -28,8 +28,9 @@ NOTES = (
     "the row's seeds.",
     "`bound`: proved upper bound of the closed loop's cost for ever, mean over the tests that start in the region of exponential stability (rate "
     f"{RATE} a step), before and after learning; `cost there` what these tests cost.",
-    "`change` is the paired difference of the YANN's test episodes after and before learning, over all seeds, with its 95 % interval; zero where "
-    "no certified candidate was cheaper beyond doubt, so that the first policy was kept.",
+    "`change` is the paired difference of YANN's episodes after and before learning from 200 starts of each seed, neither the tests nor those by which "
+    "policies are chosen, with its 95 % interval over all seeds: the gain is large from a tenth of the starts and small from the others, so that few "
+    "tests do not show it.  Zero where no certified candidate was cheaper beyond doubt, so that the first policy was kept.",
 )
 
 
@@ -103,7 +104,7 @@ def learn(s: Settings, name: str, seed: int) -> dict[str, Any]:
         receipt = check(learned.folder / "requirement.cert", learned.folder / "requirement.toml")
         report = json.loads((learned.folder / "report.json").read_text(encoding="ascii"))
     return {"seed": seed, "accepted": receipt.outcome == "ACCEPTED", "seconds": learned.seconds, **learned.figures,
-            **{key: report[key] for key in ("starts", "costs_before", "costs_after")}}
+            **{key: report[key] for key in ("starts", "costs_before", "costs_after", "differences")}}
 
 
 def compare(s: Settings, name: str, other: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -143,10 +144,10 @@ def costs(s: Settings, name: str, found: dict[str, list[dict[str, Any]]]) -> Tab
 
 
 def change(ours: list[dict[str, Any]]) -> tuple[float, float]:
-    """Paired difference of all test episodes, after less before, and the half-width of its 95 % interval."""
+    """Paired difference of the episodes compared, all seeds, after less before, and the half-width of its 95 % interval."""
     from certctl.learners.yann.actor_critic import paired
 
-    return paired(np.concatenate([np.subtract(row["costs_after"], row["costs_before"]) for row in ours]))
+    return paired(np.concatenate([row["differences"] for row in ours]))
 
 
 def proved(name: str, ours: list[dict[str, Any]]) -> Table:
@@ -167,7 +168,7 @@ def judged(name: str, found: dict[str, list[dict[str, Any]]]) -> list[Check]:
     ours = found["YANN"]
     middle, spread = change(ours)
     checks = [Check(f"{name}: the final policy of every seed is accepted by the kernel", all(row["accepted"] for row in ours)),
-              Check(f"{name}: YANN breaks no limit, in training nor in tests", not any(row["violations"] + row["test_violations"] for row in ours)),
+              Check(f"{name}: YANN breaks no limit, in training nor in tests", not any(row["violations"] + row["test_violations"] + row["compared_violations"] for row in ours)),
               Check(f"{name}: after learning it costs no more than before (mean of paired differences)", middle <= 0),
               Check(f"{name}: after learning it costs less beyond doubt (95 % interval of the paired differences below zero)", middle + spread < 0)]
     if found.get("ddpg"):

@@ -283,6 +283,7 @@ def test_learning_ends_with_a_policy_that_the_kernel_accepts(learned, pendulum):
     assert seen[-1].done == 1.0 and "volume" in seen[-1].figures
     report = json.loads((found.folder / "report.json").read_text())
     assert len(report["starts"]) == len(report["costs_after"]) == 10
+    assert len(report["differences"]) == 200 and found.figures["compared"] == pytest.approx(np.mean(report["differences"]))
     history = json.loads((found.folder / "history.json").read_text())
     assert sum("cost" in row and "violation" in row for row in history) == 4 and sum("candidate" in row for row in history) >= 2
     region = certified_region(found.folder / "requirement.cert")
@@ -304,7 +305,7 @@ def test_a_policy_without_a_proof_never_becomes_the_current_one(pendulum, tmp_pa
     monkeypatch.setattr(actor_critic._Run, "update", push)
     settings = Settings(episodes=1, steps=3, every=1, budget=20.0, halvings=0, checks=3, tests=2)
     found = YannActorCritic(pendulum, requirement_text(pendulum, [Fraction(1, 50)] * 2), settings).learn(tmp_path / "out", lambda step: None)
-    assert found.figures["refused"] == 1 and found.figures["change"] == 0.0
+    assert found.figures["refused"] == 1 and found.figures["change"] == found.figures["compared"] == 0.0
     assert check(found.folder / "requirement.cert", found.folder / "requirement.toml").outcome == "ACCEPTED"
     first = tmp_path / "out" / "candidates" / "first" / "controller.onnx"
     assert (found.folder / "controller.onnx").read_bytes() == first.read_bytes()

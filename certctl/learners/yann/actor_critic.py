@@ -51,6 +51,7 @@ class Settings:
     every: int = 10  # episodes between two candidates that are verified
     budget: float = 60.0  # seconds of a verification
     tests: int = 10  # episodes of the test before and after, the same starts
+    compared: int = 200  # still other episodes, before and after: on few tests a gain at few starts drowns in its own spread
     checks: int = 100  # other episodes: a certified policy that is cheaper there beyond doubt (paired, 95 %) becomes the best
     seed: int = 0
     width: int = 16  # tanh units of the actor's trainable part
@@ -153,9 +154,9 @@ class _Run:
         self.history: list[dict[str, Any]] = []
         self.guesses = inscribed(start) if len(scale) > POLISHED else []
         self.certified = self.first()
-        self.tests, self.checks = (self.starts(count, np.random.default_rng([settings.seed, use]))
-                                   for use, count in ((1, settings.tests), (2, settings.checks)))
-        self.before = self.task.episodes(self.actor.evaluate, self.tests)
+        self.tests, self.checks, self.compared = (self.starts(count, np.random.default_rng([settings.seed, use]))
+                                                  for use, count in ((1, settings.tests), (2, settings.checks), (3, settings.compared)))
+        self.before, self.compared_before = (self.task.episodes(self.actor.evaluate, starts) for starts in (self.tests, self.compared))
         self.certified = self.best = replace(self.certified, costs=self.check_costs())
         size = max(1e-9, self.certified.cost / settings.steps)
         self.critics = [Critic(model, settings.consistent, (scale, self.reach), size, settings.penalty, settings.critic_width, settings.seed + 1 + k)
@@ -377,14 +378,17 @@ class _Run:
         self.actor.load_state_dict(self.best.weights)
         after = self.task.episodes(self.actor.evaluate, self.tests)
         change, spread = paired(after.costs - self.before.costs)
+        compared = self.task.episodes(self.actor.evaluate, self.compared)
+        differences = compared.costs - self.compared_before.costs
         figures = {"initial_cost": float(self.before.costs.mean()), "final_cost": float(after.costs.mean()), "change": change, "change_95": spread,
                    "test_violations": int(after.violations.sum()), "violations": self.violations, "interventions": self.interventions,
+                   "compared": float(differences.mean()), "compared_95": paired(differences)[1], "compared_violations": int(compared.violations.sum()),
                    "refused": self.refused, "volume_before": self.first_volume, "volume": self.best.volume}
         if self.s.rate:
             figures |= self.bounds({"before": (self.first_weights, self.before.costs), "after": (self.best.weights, after.costs)})
         seconds = round(time.monotonic() - self.began, 3)
         table = {"settings": asdict(self.s), "seconds": seconds, "figures": figures, "starts": self.tests.tolist(),
-                 "costs_before": self.before.costs.tolist(), "costs_after": after.costs.tolist()}
+                 "costs_before": self.before.costs.tolist(), "costs_after": after.costs.tolist(), "differences": differences.tolist()}
         (self.out / "report.json").write_text(json.dumps(table, indent=1) + "\n", encoding="ascii")
         return Learned(self.out, self.out / "requirement.toml", seconds, self.s.seed, figures)
 
