@@ -8,6 +8,7 @@ known ones.  What survives them meets the unit tests of its module.  ``equivalen
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.abc
 import importlib.util
 import json
@@ -33,8 +34,12 @@ ROOT = HERE.parents[1]
 LISTED = HERE / "equivalent.txt"
 SECONDS = 90
 """CPU seconds after which a mutant counts as killed: it does not end."""
+WARM = ("hypothesis.strategies", "mpmath", "onnx", "scipy.optimize")
+"""What tests import, none of it of the project: imported once, before the first fork."""
 KERNEL_TESTS = "tests/verifiers/kernel/"
-TESTS = {"jets": ("test_enclosures.py", "test_unknown_constants.py"),
+TESTS = {"jets": ("test_enclosures.py", "test_unknown_constants.py", "test_jumps.py"), "graph": ("test_graph.py", "test_jumps.py"),
+         "exact": ("test_exact.py", "test_jumps.py"), "onnx_reader": ("test_onnx_reader.py", "test_jumps.py", "test_onnx_programs.py"),
+         "bundle": ("test_bundle.py", "test_requirement.py"),
          "smooth": ("test_smooth.py", "test_enclosures.py", "test_elementary.py", "test_gradient.py"),
          "stage": ("test_stage.py", "test_rules.py", "test_enclosures.py", "test_gradient.py"), "strict": ("test_bundle.py", "test_plant.py"),
          "tree": ("test_rules.py",),
@@ -110,9 +115,9 @@ def meet(mutant: mutate.Mutant | None, cases: Sequence[Case], kills: Mapping[str
     if (killer := _met(cases[:proven], check)) is not None:
         return killer
     files = [] if mutant is None else unit_tests(mutant.module)
-    if files:
+    for file in sorted(files, key=lambda file: -sum(n for name, n in kills.items() if name.startswith(Path(file).name))):
         failed = Failures(kills)
-        if pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--rootdir", str(ROOT), *(str(ROOT / f) for f in files)], [failed]):
+        if pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--rootdir", str(ROOT), str(ROOT / file)], [failed]):
             return failed.first or "unit tests"
     return _met(cases[proven:], check)
 
@@ -232,6 +237,9 @@ def main(arguments: list[str] | None = None) -> int:
     if given.sample is not None:
         chosen = random.Random(given.seed).sample(chosen, min(given.sample, len(chosen)))
     sys.path[:0] = [str(ROOT)]
+    for name in WARM:
+        if importlib.util.find_spec(name.partition(".")[0]) is not None:
+            importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
         where = given.cases or Path(folder)
         if given.cases is None:

@@ -104,3 +104,52 @@ def test_a_scalar_is_repeated_to_the_size_of_the_other():
     x = b.input(3)
     out = b.concat([b.binary("mul", x, b.const([F(2)])), b.binary("sub", b.const([F(1)]), x)])
     assert evaluate(b.build([out]), [1.0, 2.0, 3.0]).tolist() == [2, 4, 6, 0, -1, -2]
+
+
+@pytest.mark.threat("T08")
+@pytest.mark.parametrize("fault", [
+    lambda b, x: b._append("concat", (x, x + 1), 4), lambda b, x: b.const([(F(0), F(1)), (F(1), F(0))]), lambda b, x: b.take(x, [0, 2]),
+    lambda b, x: b.affine(x, affine([[1.0, 2.0], [1.0, 2.0]], [0.0, INF])), lambda b, x: b.affine(x, affine([[1.0, 2.0], [1.0, NAN]], [0.0, 0.0])),
+    *(lambda b, x, k=k: b.where(*(b.take(x, (0,)) if i == k else x for i in range(3))) for k in range(3))],
+    ids=["argument", "interval", "index", "bias", "weight", "where-0", "where-1", "where-2"])
+def test_one_wrong_entry_among_right_ones_is_enough(fault):
+    b = Builder()
+    x = b.input(2)
+    with pytest.raises(Refusal) as caught:
+        fault(b, x)
+    assert caught.value.code is Code.BAD_GRAPH
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize(("weight", "bias"), [([[F(1, 3), F(1)]], [F(0)]), ([[F(1), F(1)]], [F(1, 3)]), ([[F(1), F(1)]] * 2, [F(2, 3), F(0)]),
+                                              ([[F(2, 3), F(-1, 3)]], [F(1, 10)])])
+def test_one_coefficient_that_is_no_float_has_a_radius(weight, bias):
+    found = affine_from_rational(weight, bias)
+    assert found.weight_radius is not None and found.bias_radius is not None and found.rational() == (tuple(map(tuple, weight)), tuple(bias))
+    exact = [q for row in weight for q in row] + bias
+    floats, radii = (np.concatenate([w.ravel(), b]) for w, b in ((found.weight, found.bias), (found.weight_radius, found.bias_radius)))
+    for q, v, r in zip(exact, floats.tolist(), radii.tolist(), strict=True):
+        assert abs(q - F(v)) <= F(r) <= F(1, 2**53) and (r == 0) == (q == F(v))
+
+
+def test_a_vector_with_one_unknown_entry_is_unknown():
+    b = Builder()
+    assert b.const([(F(0), F(1)), F(2)]) != b.const([(F(0), F(1)), F(2)])
+
+
+def test_inputs_are_kept_and_what_no_output_needs_is_not():
+    b = Builder()
+    x, y = b.input(1), b.input(2)
+    b.unary("sin", x)
+    graph = b.build([b.unary("cos", y)])
+    assert [node.op for node in graph.nodes] == ["input", "input", "cos"] and graph.input_sizes == (1, 2)
+
+
+def test_only_what_has_neither_kink_nor_jump_is_smooth():
+    def smooth(op: str) -> bool:
+        b = Builder()
+        x = b.unary("sin", b.input(1))
+        y = b.where(x, x, x) if op == "where" else b.binary(op, x, x) if op in ("min", "add") else b.unary(op, x)
+        return b.build([b.unary("cos", y)]).is_smooth
+
+    assert [smooth(op) for op in ("tanh", "add", "relu", "min", "where")] == [True, True, False, False, False]

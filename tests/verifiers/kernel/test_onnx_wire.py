@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.onnx_reader import MAX_BYTES, MAX_FIELDS, OPERATORS, read_onnx
+from verifiers.kernel.onnx_wire import Budget, constant, decode
 from verifiers.load.floats import evaluate
 
 # a writer of the wire format that can lie; independent of the reader and of the onnx package
@@ -379,3 +380,56 @@ def test_random_graphs_of_known_operators(layers, numbers, opset):
 def test_lists_of_another_type(op, name, content):
     nodes = [operator(op, ["x"], ["y"], message((1, name), *content))]
     outcome(message((1, 8), (7, graph(nodes, outputs=(value("y", "N", 2),))), (8, message((2, 11)))))
+
+
+# the edges of what is read
+
+def parts(kind: int = 1, dims: list[int] | None = None, **data) -> dict:
+    return {"data_type": kind, "dims": [1] if dims is None else dims, **data}
+
+
+def test_a_budget_may_be_spent_to_the_last():
+    budget = Budget(3, "fields")
+    budget.spend(2, "here")
+    budget.spend(1, "here")
+    with pytest.raises(Refusal) as caught:
+        budget.spend(1, "here")
+    assert (caught.value.code, caught.value.at) == (Code.TOO_LARGE, "here")
+
+
+def test_the_largest_number_is_read_and_the_next_is_refused():
+    for number in (2**63 - 1, -(2**63), -1, 0, 127, 128):
+        assert decode(memoryview(field(3, number)), "Attribute", "a", Budget(9, "fields"))["i"] == number
+    assert decode(memoryview(key(3, 0) + b"\xff" * 9 + b"\x01"), "Attribute", "a", Budget(9, "fields"))["i"] == -1
+    for data in (b"\x80" * 9 + b"\x02", b"\x80" * 9 + b"\x03", b"\xff" * 9 + b"\x02"):  # 2**64 and more
+        with pytest.raises(Refusal) as caught:
+            decode(memoryview(key(3, 0) + data), "Attribute", "a", Budget(99, "fields"))
+        assert caught.value.code is Code.BAD_ONNX
+
+
+@pytest.mark.threat("T15")
+@pytest.mark.parametrize("data", [key(2, 2) + b"\4" + raw(1.0)[1], key(3, 2) + b"\1\1", key(20, 2) + b"\1\1", key(8, 5) + bytes(4),
+                                  key(7, 0) + b"\1", key(7, 1) + bytes(8)],
+                         ids=["float", "integer", "type", "list of integers", "varint of floats", "doubles"])
+def test_only_lists_are_packed_and_each_kind_has_its_wire_type(data):
+    with pytest.raises(Refusal) as caught:
+        decode(memoryview(data), "Attribute", "a", Budget(99, "fields"))
+    assert caught.value.code is Code.BAD_ONNX
+
+
+@pytest.mark.parametrize(("kind", "values"), [(6, [-(2**31), 2**31 - 1]), (7, [-(2**63), 2**63 - 1])])
+def test_the_least_and_largest_integers_fit(kind, values):
+    name = {6: "int32_data", 7: "int64_data"}[kind]
+    assert constant(parts(kind, [2], **{name: values}), "t").array.tolist() == values
+    assert kind == 7 or constant(parts(10, int32_data=[0]), "t").array.tolist() == [0.0]
+
+
+@pytest.mark.threat("T15")
+def test_dimensions_are_not_negative_and_at_most_eight():
+    one = raw(0.5)[1]
+    assert constant(parts(dims=[1] * 8, raw_data=one), "t").array.shape == (1,) * 8
+    assert constant(parts(dims=[0]), "t").array.shape == constant(parts(dims=[0], raw_data=b""), "t").array.shape == (0,)
+    for dims in ([1] * 9, [1, -1, -1], [-1, -1], [-1]):
+        with pytest.raises(Refusal) as caught:
+            constant(parts(dims=dims, raw_data=one), "t")
+        assert caught.value.code is Code.BAD_ONNX
