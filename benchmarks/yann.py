@@ -28,9 +28,9 @@ NOTES = (
     "the row's seeds.",
     "`bound`: proved upper bound of the closed loop's cost for ever, mean over the tests that start in the region of exponential stability (rate "
     f"{RATE} a step), before and after learning; `cost there` what these tests cost.",
-    "`change` is the paired difference of YANN's episodes after and before learning from 200 starts of each seed, neither the tests nor those by which "
-    "policies are chosen, with its 95 % interval over all seeds: the gain is large from a tenth of the starts and small from the others, so that few "
-    "tests do not show it.  Zero where no certified candidate was cheaper beyond doubt, so that the first policy was kept.",
+    "`change` is the paired difference of YANN's episodes after and before learning from 200 starts of each seed, not the tests nor those by which "
+    "policies are chosen, with its 95 % interval over all seeds: the gain is large from a tenth of the starts and small from the others, so that "
+    "few tests do not show it.  Zero where no certified candidate was cheaper beyond doubt, so that the first policy was kept.",
 )
 
 
@@ -168,7 +168,8 @@ def judged(name: str, found: dict[str, list[dict[str, Any]]]) -> list[Check]:
     ours = found["YANN"]
     middle, spread = change(ours)
     checks = [Check(f"{name}: the final policy of every seed is accepted by the kernel", all(row["accepted"] for row in ours)),
-              Check(f"{name}: YANN breaks no limit, in training nor in tests", not any(row["violations"] + row["test_violations"] + row["compared_violations"] for row in ours)),
+              Check(f"{name}: YANN breaks no limit, in training nor in tests",
+                    not any(row["violations"] + row["test_violations"] + row["compared_violations"] for row in ours)),
               Check(f"{name}: after learning it costs no more than before (mean of paired differences)", middle <= 0),
               Check(f"{name}: after learning it costs less beyond doubt (95 % interval of the paired differences below zero)", middle + spread < 0)]
     if found.get("ddpg"):

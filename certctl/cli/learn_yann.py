@@ -161,7 +161,7 @@ def _tell(learned: Learned, found: list[Baseline]) -> None:
     f = learned.figures
     fields([("folder", learned.folder),
             ("test cost", f"{f['initial_cost']:.6g} before, {f['final_cost']:.6g} after"),
-            ("change", f"{f['change']:.3g} ± {f['change_95']:.3g} (paired, 95 %); from 200 other starts {f['compared']:.3g} ± {f['compared_95']:.3g}"),
+            ("change", f"{f['change']:.3g} ± {f['change_95']:.3g} (paired, 95 %); from 200 others {f['compared']:.3g} ± {f['compared_95']:.3g}"),
             ("violations", f"{f['violations']:.0f} in training, {f['test_violations']:.0f} in the test"),
             ("shield", f"took over in {f['interventions']:.0f} steps"), ("candidates", f"{f['refused']:.0f} without a proof"),
             ("volume", f">= {f['volume_before']:.6g} before, >= {f['volume']:.6g} after"),

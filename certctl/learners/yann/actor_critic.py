@@ -382,7 +382,8 @@ class _Run:
         differences = compared.costs - self.compared_before.costs
         figures = {"initial_cost": float(self.before.costs.mean()), "final_cost": float(after.costs.mean()), "change": change, "change_95": spread,
                    "test_violations": int(after.violations.sum()), "violations": self.violations, "interventions": self.interventions,
-                   "compared": float(differences.mean()), "compared_95": paired(differences)[1], "compared_violations": int(compared.violations.sum()),
+                   "compared": float(differences.mean()), "compared_95": paired(differences)[1],
+                   "compared_violations": int(compared.violations.sum()),
                    "refused": self.refused, "volume_before": self.first_volume, "volume": self.best.volume}
         if self.s.rate:
             figures |= self.bounds({"before": (self.first_weights, self.before.costs), "after": (self.best.weights, after.costs)})
