@@ -84,6 +84,7 @@ figures: $(VENV)/.base
 	$(BIN)/python -m paper_figs.pendulum_region
 	$(BIN)/python -m paper_figs.published_regions
 	$(BIN)/python -m paper_figs.learned_regions
+	$(BIN)/python -m paper_figs.dimension
 	$(BIN)/python -m paper_figs.imitation
 	@$(BIN)/python -c 'import torch, stable_baselines3' 2>/dev/null && $(BIN)/python -m paper_figs.yann || echo 'paper_figs.yann: skipped, it needs make .venv/.rl'
 

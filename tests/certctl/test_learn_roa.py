@@ -203,6 +203,13 @@ def test_a_run_ends_certified_with_more_than_the_regulators_region(trained):
     assert trained.verdict.receipt.region["volume_lower_bound"] > max(6.0, 1.05 * regulator)
 
 
+def test_boxes_of_the_last_proof_are_reported_while_training_goes_on(tmp_path):
+    steps = []
+    ZubovLearner(integrator(), replace(QUICK, enough=2.0, most_proofs=2, between_proofs=2)).learn(tmp_path, steps.append)
+    boxes = [step.figures["boxes"] for step in steps if step.phase in ("fit", "refine")]
+    assert boxes[0] == 0 and boxes[-1] > 0 and set(boxes[:QUICK.fit_rounds]) == {0}
+
+
 def test_command_line_reports_and_resumes(tmp_path, capsys):
     arguments = ["learn", "roa", "double_integrator", "--domain=-2,-2:2,2", "--width", "5", "--time-limit", "1", "--workers", "1",
                  "-o", str(tmp_path / "di"), "--output-format", "json"]

@@ -15,7 +15,7 @@ from repository import ROOT
 
 from paper_figs import common
 
-FIGURES = {"pendulum_region": 1, "published_regions": 3, "learned_regions": 9, "imitation": 2, "yann": 2}
+FIGURES = {"pendulum_region": 1, "published_regions": 3, "learned_regions": 9, "dimension": 6, "imitation": 2, "yann": 2}
 """Program and number of bundles that it draws."""
 
 
@@ -75,6 +75,15 @@ def test_yann_figure_names_its_bundles(tmp_path: Path) -> None:
 def test_learned_figure_names_its_bundles(tmp_path: Path, cases: Path) -> None:
     assert (cases / "roa").is_dir()
     assert len(set(digests(draw("learned_regions", tmp_path)))) == FIGURES["learned_regions"]
+
+
+@pytest.mark.slow
+def test_dimension_figure_names_its_bundles_and_writes_its_numbers(tmp_path: Path) -> None:
+    assert len(set(digests(draw("dimension", tmp_path)))) == FIGURES["dimension"]
+    rows = [line.split(",") for line in (tmp_path / "dimension.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    shares = {row[0]: [float(other[2]) for other in rows if other[0] == row[0]] for row in rows}
+    assert {row[1] for row in rows} == {"2", "4", "6"} and all(each == sorted(each) and each[-1] < 1 for each in shares.values())
+    assert min(float(row[3]) for row in rows) > 0
 
 
 def test_no_figure_without_a_proof(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 r"""A polynomial V of higher degree for a loop, fitted to samples by linear programming; a candidate for a proof, and nothing more.
 
-Samples of the domain are simulated and parted into those that come near the equilibrium and the rest, then both sets are shrunk by a factor k < 1
-towards it.  The linear programme looks for coefficients with
+Samples of the domain are simulated and parted into those that come near the equilibrium and the rest (where all do: those that leave the domain on
+the way), then both sets are shrunk by a factor k < 1 towards it.  The linear programme looks for coefficients with
 
 .. math:: -\nabla V(x) \cdot f(x) \ge \varepsilon |x - x^*|^2 \;\;(x \in k I),\qquad V(x) \ge 1 \;\;(x \in k O),\qquad
           \min \sum_{x \in k I} \max(0, V(x) - 1),
@@ -70,12 +70,13 @@ def fit(loop: FloatLoop, centre: Floats, domain: tuple[Floats, Floats], degree: 
 
 
 def parted(loop: FloatLoop, centre: Floats, domain: tuple[Floats, Floats], seed: int = 0) -> tuple[Floats, Bools]:
-    """States of the domain (``SAMPLES``, n), and which of them come near the equilibrium in a simulation."""
+    """States of the domain (``SAMPLES``, n), and which of them come near the equilibrium; where all do, which stay in the domain."""
     lo, hi = domain
     start = np.random.default_rng(seed).uniform(lo, hi, (SAMPLES, len(lo)))
     with np.errstate(all="ignore"):
-        end = loop.trajectory(start, STEPS, DT)[-1]
-        return start, np.asarray((np.abs(end - centre) < NEAR * (hi - lo) / 2).all(axis=1))
+        path = np.asarray(loop.trajectory(start, STEPS, DT))
+        near = np.asarray((np.abs(path[-1] - centre) < NEAR * (hi - lo) / 2).all(axis=1))
+        return start, near if not near.all() else np.asarray(((path >= lo) & (path <= hi)).all(axis=(0, 2)))
 
 
 def _falls(loop: FloatLoop, centre: Floats, near: Floats, basis: Sequence[Monomial], half: Floats) -> Floats:

@@ -95,6 +95,7 @@ class _State:
     proofs: int = 0
     next_proof: int = 0
     restarts: int = 0
+    boxes: int = 0
 
 
 class ZubovLearner(Learner):
@@ -143,7 +144,8 @@ class ZubovLearner(Learner):
                 state = self._start(state.restarts + 1)
             fitting = state.round < s.fit_rounds
             self._round(state, estimate)
-            figures = {"lowest violation": state.lowest, "region": state.size * box, "certified volume": state.best}
+            figures = {"lowest violation": state.lowest, "region": state.size * box, "certified volume": state.best,
+                       "boxes": float(state.boxes)}
             report(Step("fit" if fitting else "refine", min(1.0, seconds / s.time_limit), state.loss, seconds, s.time_limit - seconds, figures))
             if state.round % 10 == 0:
                 state.seconds = time.monotonic() - began
@@ -173,6 +175,7 @@ class ZubovLearner(Learner):
         requirement = write_candidate(state.candidate, aside, self.controller)
         verdict = verify(requirement, aside / "requirement.cert", budget=budget, workers=s.workers, force=True, seed=s.seed)
         state.proofs += 1
+        state.boxes = verdict.boxes
         state.next_proof = state.round + s.between_proofs
         volume = region_volume(verdict)
         if self.verdict is None or volume > state.best or (self.verdict.outcome != "PROVED" and verdict.outcome != "PROVED"):

@@ -109,6 +109,23 @@ def test_degree_six_fills_the_region(tmp_path):
     assert verdict.receipt.region["volume_lower_bound"] >= 0.98 * 13.72222
 
 
+def test_where_everything_converges_a_fit_parts_what_leaves_the_domain():
+    """x' = y, y' = -x - y / 2 settles from everywhere; V <= 1 must hold no state that leaves the square on its way."""
+    from verifiers.kernel.graph import Affine, Builder
+    from verifiers.region.sampling import FloatLoop
+    from verifiers.sdp.fit import fit
+    from verifiers.sdp.sos import values
+
+    b = Builder("loop")
+    loop = FloatLoop(b.build([b.affine(b.input(2), Affine(np.array([[0.0, 1.0], [-1.0, -0.5]]), np.zeros(2)))]), "continuous")
+    v = fit(loop, np.zeros(2), (-np.ones(2), np.ones(2)), 4)
+    assert v is not None
+    start = np.random.default_rng(1).uniform(-1, 1, (800, 2))
+    leaves = (np.abs(loop.trajectory(start, 300, 0.02)) > 1.01).any(axis=(0, 2))
+    value = values(v, start)
+    assert leaves.sum() > 50 and (value[leaves] > 1).mean() > 0.97 and (value[~leaves] <= 1).mean() > 0.6
+
+
 def test_a_fit_parts_what_converges_from_what_does_not(proved):
     """The candidate falls on the samples and its unit level set holds no sample that leaves."""
     from verifiers.kernel.polynomial import polynomials, shifted
