@@ -37,7 +37,8 @@ SECONDS = 90
 WARM = ("hypothesis.strategies", "mpmath", "onnx", "scipy.optimize")
 """What tests import, none of it of the project: imported once, before the first fork."""
 KERNEL_TESTS = "tests/verifiers/kernel/"
-TESTS = {"jets": ("test_enclosures.py", "test_unknown_constants.py", "test_jumps.py"), "graph": ("test_graph.py", "test_jumps.py"),
+TESTS = {"jets": ("test_jet_edges.py", "test_enclosures.py", "test_unknown_constants.py", "test_jumps.py"),
+         "graph": ("test_graph.py", "test_jumps.py"),
          "exact": ("test_exact.py", "test_jumps.py"), "onnx_reader": ("test_onnx_reader.py", "test_jumps.py", "test_onnx_programs.py"),
          "bundle": ("test_bundle.py", "test_requirement.py"),
          "smooth": ("test_smooth.py", "test_enclosures.py", "test_elementary.py", "test_gradient.py"),
