@@ -207,6 +207,15 @@ def test_no_lower_end_is_infinite(name, lo):
     assert low < INF == high
 
 
+def test_the_last_argument_that_is_reduced_has_thin_enclosures():
+    assert enclose("exp", 709.77, 709.77)[1] < INF == enclose("exp", 709.77, np.nextafter(709.77, INF))[1]
+    for name in ("sin", "cos"):
+        for x in (2.0**20, -(2.0**20)):
+            low, high = enclose(name, x, x)
+            assert high - low < 1e-14
+            assert enclose(name, np.nextafter(x, 2 * x), np.nextafter(x, 2 * x)) == (-1, 1)
+
+
 def test_infinite_ends_meet_the_limits():
     assert enclose("tanh", INF, INF)[0] >= 1 - 16 * U
     assert enclose("tanh", -INF, -INF)[1] <= -1 + 16 * U

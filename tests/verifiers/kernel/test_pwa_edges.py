@@ -113,6 +113,15 @@ def test_a_ray_is_not_negative_and_cancels_every_column():
         refused(Code.NOT_INFEASIBLE, _ray, given, wrong, "r")
 
 
+@pytest.mark.threat("T15")
+@pytest.mark.parametrize("given", [None, 5, {}, "x", "xy"])
+def test_what_is_no_list_of_pairs_is_refused(given):
+    refused(Code.MALFORMED_CERTIFICATE, _ray, PLAIN, given, "r")
+    refused(Code.MALFORMED_CERTIFICATE, _check_optimal, rows("1 0"), BETWEEN, given, "leaf")
+    refused(Code.MALFORMED_CERTIFICATE, _check_outside, [rows("0 -1")[0]], BETWEEN, given, "leaf")
+    refused(Code.MALFORMED_CERTIFICATE, check_law, SINGLE, Law(1, [], [rows("0 0")], [-2]), {**PROOF, "rays": [given]}, rows("-1")[0], rows("1")[0])
+
+
 BETWEEN = [(rows("1 0")[0], False), (rows("-1 1")[0], False)]
 """The leaf 0 <= theta <= 1."""
 BELOW = [(rows("1 0")[0], True), (rows("-1 1")[0], False)]
