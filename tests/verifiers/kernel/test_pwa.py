@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -20,7 +21,7 @@ from verifiers.kernel.bundle import open_bundle
 from verifiers.kernel.check import check
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.definite import rationals as exact_numbers
-from verifiers.kernel.pwa import check_law, expected_claim, read_law, read_program
+from verifiers.kernel.pwa import check_equivalence, check_law, expected_claim, read_law, read_program
 from verifiers.kernel.requirement import read_law_requirement
 from verifiers.kernel.strict import read_json
 from verifiers.parts import join
@@ -467,6 +468,16 @@ def test_law_is_the_file_that_the_certificate_calls_the_controller(tmp_path):
     path.write_text(json.dumps(statement), encoding="utf-8")
     assert open_bundle(folder).controller == DATA["law"]
     assert check(folder).code == "PROBLEM_MISMATCH"
+
+
+@pytest.mark.threat("T01", "T02")
+@pytest.mark.parametrize("controller", [None, b"", DATA["law"] + b" "])
+def test_no_other_file_than_the_controller_is_the_law(tmp_path, controller):
+    bundle, wanted = open_bundle(written(tmp_path / "law.cert")), read_law_requirement(TEXT, "law")
+    assert check_equivalence(wanted, bundle, "optimality", (0, 1))[:2] == ("pwa_tree", PART.leaves)
+    with pytest.raises(Refusal) as no:
+        check_equivalence(wanted, replace(bundle, controller=controller), "optimality", (0, 1))
+    assert (no.value.code, no.value.at) == (Code.MALFORMED_CERTIFICATE, "predicate.controller")
 
 
 @pytest.mark.parametrize(("old", "new", "code"), [
