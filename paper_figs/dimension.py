@@ -84,7 +84,7 @@ def main() -> int:
             views.append(view)
             style = {"color": COLOURS[found[0].states], "marker": MARKERS[k % len(MARKERS)], "markersize": 3.5, "linewidth": 1.0}
             shares = [p.share for p in found]
-            line, = axes[0].plot(shares, [p.boxes for p in found], **style)
+            line, = axes[0].plot(shares, [p.boxes or float("nan") for p in found], **style)  # none where the local proof is enough
             axes[1].plot(shares, [p.search_s + p.check_s for p in found], **style)
             entries[f"{name}, {found[0].states} states"] = line
         axes[0].set(yscale="log", ylabel="boxes", title="(a) boxes searched")

@@ -32,6 +32,8 @@ from verifiers.prove import Verdict, verify
 from verifiers.region.ellipsoid import Loop, widen
 
 CHECKPOINT = "training.npz"
+FEW_STATES = 4
+"""Up to which a proof at a third of the ellipsoid is quick."""
 FILES = (NAMES[0], NAMES[2])
 """Controller and requirement: the quadratic itself is in the bundle."""
 
@@ -56,8 +58,8 @@ class EllipsoidSettings:
         Generations of the evolution strategy for each state in one leg; legs at most.  A checkpoint is written after each.
     gain : float
         The legs end when one changes the volume by less than this share.
-    scales : tuple of float
-        Levels of the ellipsoid that are proved one after the other.
+    scales, wide_scales : tuple of float
+        Levels of the ellipsoid that are proved one after the other, up to four states and beyond.
     step_share : float
         Share of the time left for a proof that is not the last one.
     attempts : int
@@ -77,8 +79,9 @@ class EllipsoidSettings:
     rounds: int = 120
     legs: int = 8
     gain: float = 0.02
-    scales: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
-    step_share: float = 0.4
+    scales: tuple[float, ...] = (0.3, 0.7, 1.0)
+    wide_scales: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
+    step_share: float = 0.3
     attempts: int = 3
     enough: float = 0.7
     stiffen: float = 2.0
@@ -148,9 +151,10 @@ class EllipsoidLearner(Learner):
     def _climb(self, out: Path, state: _State, began: float) -> Path:
         """Prove smaller ellipsoids of the same shape first: they are quick, in six states by far, and what is proved stays; end where one is not."""
         s = self.settings
-        for k, scale in enumerate(s.scales):
+        scales = s.scales if self.task.n <= FEW_STATES else s.wide_scales
+        for k, scale in enumerate(scales):
             left = max(s.time_limit - (time.monotonic() - began), 5.0)
-            requirement = self._ask(out, replace(state, p=state.p / scale), left if k + 1 == len(s.scales) else s.step_share * left)
+            requirement = self._ask(out, replace(state, p=state.p / scale), left if k + 1 == len(scales) else s.step_share * left)
             if self.verdict is None or region_volume(self.verdict) < 0.5 * scale ** (self.task.n / 2) * self._volume(state.p):
                 break
         return requirement
@@ -260,7 +264,7 @@ class EllipsoidLearner(Learner):
         """What a checkpoint belongs to: the settings but for time and legs, the plant and domain, the given controller."""
         told = {**asdict(self.settings), "lo": self.task.lo, "hi": self.task.hi, "r": self.task.input_cost}
         for key in ("time_limit", "training_share", "legs", "gain", "attempts", "enough", "stiffen", "last_start", "scales",
-                    "step_share", "workers"):
+                    "wide_scales", "step_share", "workers"):
             told.pop(key)
         return hashlib.sha256((repr(sorted(told.items())) + self.task.plant.to_json()).encode() + (self.controller or b"")).hexdigest()
 
