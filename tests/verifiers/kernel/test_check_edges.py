@@ -236,6 +236,15 @@ def test_a_level_as_high_as_the_energy_asks_is_enough(twin):
     assert code(answer(twin("gain"), energy(f"{level / 36 * F(1_000_001, 1_000_000)}"))) == "CONTAINMENT"
 
 
+@pytest.mark.parametrize(("weights", "found"), [({"x1": "1", "x2": "1/1000000"}, None), ({"x1": "1", "x2": "100"}, "NOT_DEFINITE"),
+                                                ({"x1": "1", "x3": "1"}, "BAD_REQUIREMENT")])
+def test_an_output_may_have_every_state_and_no_other(twin, weights, found):
+    output = ", ".join(f'{name} = "{weight}"' for name, weight in weights.items())
+    asked = twin("gain")
+    asked.claim["gain"].update(output=weights)
+    assert code(answer(asked, lambda t: t.ask(lambda s: s.replace('output = { x1 = "1" }', f"output = {{ {output} }}")))) == found
+
+
 @pytest.mark.parametrize(("lo", "hi", "found"), [("0", "1", None), ("-1", "0", None), ("1/100", "1", "UNSUPPORTED"), ("-1", "-1/100", "UNSUPPORTED")])
 def test_a_disturbance_may_have_one_sign_and_has_to_be_absent_at_times(twin, lo, hi, found):
     made = twin("gain")
