@@ -153,3 +153,10 @@ def test_only_what_has_neither_kink_nor_jump_is_smooth():
         return b.build([b.unary("cos", y)]).is_smooth
 
     assert [smooth(op) for op in ("tanh", "add", "relu", "min", "where")] == [True, True, False, False, False]
+
+
+def test_a_side_without_a_limit_is_free():
+    b = Builder()
+    x = b.input(4)
+    graph = b.build([b.clip(x, [F(-1), None, F(-1), None], [F(1), F(1), None, None])])
+    assert evaluate(graph, [9.0] * 4).tolist() == [1, 1, 9, 9] and evaluate(graph, [-9.0] * 4).tolist() == [-1, -9, -1, -9]
