@@ -243,7 +243,8 @@ def middles(intervals: dict[str, tuple[Fraction, Fraction]]) -> dict[str, tuple[
     return {k: ((a + b) / 2, (a + b) / 2) for k, (a, b) in intervals.items()}
 
 
-def believed_locally(field: Any, time: str, quadratic: Any, where: Any, domain: Any, rate: Any, level: Fraction, linear: bool) -> quad.Local:
+def believed_locally(field: Any, time: str, quadratic: Any, where: Any, domain: Any, rate: Any, level: Fraction, linear: bool,
+                     *_: object) -> quad.Local:
     """A local proof that nobody has tested, at a small level."""
     small = min(level, Fraction(1, 10**6))
     return quad.Local("jacobian_lmi", (Fraction(1, 10),) * len(quadratic.origin), small)
