@@ -63,7 +63,8 @@ def test_a_fitted_polynomial_is_proved_by_boxes(tmp_path):
 
 def test_another_property_is_declined(tmp_path):
     path = torque_limited(tmp_path, "5", 'level = "1"')
-    path.write_text(path.read_text().replace("asymptotic_stability_roa", "forward_invariance"))
+    text = path.read_text().replace("asymptotic_stability_roa", "practical_stability")
+    path.write_text(text.replace("[region]", '[target]\nlo = ["-1/2", "-1"]\nhi = ["1/2", "1"]\n[region]'))
     verdict = verify(path, workers=1)
     assert (verdict.outcome, verdict.code, verdict.at) == ("UNKNOWN", "UNSUPPORTED", "prover.method")
 
