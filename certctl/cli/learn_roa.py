@@ -65,6 +65,8 @@ def roa(
     time_limit: Annotated[float, typer.Option("--time-limit", metavar="S", help="Seconds for training and proofs.", min=1.0)] = 600.0,
     kappa: Annotated[float, typer.Option("--kappa", metavar="K", help="Up to 3 states: how much of the box the region is to fill; more is steeper.",
                                          min=0.1)] = 3.0,
+    stages: Annotated[int, typer.Option("--stages", metavar="N", help="Up to 3 states: how often kappa grows, at most, to a larger region.",
+                                          min=0, max=20)] = 8,
     width: Annotated[int, typer.Option("--width", metavar="N", help="Up to 3 states: neurons in each hidden layer of V.", min=1, max=256)] = 24,
     workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes of the prover.", show_default="all cores", min=1)] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a candidate of another question in DIR.")] = False,
@@ -73,6 +75,7 @@ def roa(
     """Learn a controller and a Lyapunov function whose certified region of attraction is large, and prove it."""
     from certctl.learners.roa.ellipsoid_learner import EllipsoidLearner, EllipsoidSettings
     from certctl.learners.roa.files import NAMES
+    from certctl.learners.roa.growth import Growing
     from certctl.learners.roa.sampled import SampledLearner, make_sampled_task
     from certctl.learners.roa.task import CannotLearn, make_task
     from certctl.learners.roa.zubov import MOST_STATES, Scheme
@@ -88,7 +91,7 @@ def roa(
         given = None if controller is None else _controller(controller)
         values, box = pairs_option(parameter or ()), box_option("--domain", domain)
         law, graph = given or (None, None)
-        settings = Settings(seed, time_limit, Scheme(kappa=kappa), (width, 10), workers=processes)
+        settings = Settings(seed, time_limit, Scheme(kappa=kappa), (width, 10), growing=Growing(stages=stages), workers=processes)
         if dt is not None:
             sampled = make_sampled_task(plant, values, dt, (method or Method.rk4).value, box, graph)
             learner: RoaLearner = SampledLearner(sampled, settings, law)

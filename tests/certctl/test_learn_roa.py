@@ -14,6 +14,7 @@ from certctl.cli.main import run
 from certctl.learners.roa.candidate import Candidate
 from certctl.learners.roa.files import function_graph, policy_graph, requirement_text, write_candidate
 from certctl.learners.roa.fit import Weights, draw, improve, residuals, violations
+from certctl.learners.roa.growth import Growing
 from certctl.learners.roa.network import Map
 from certctl.learners.roa.task import CannotLearn, Task, make_task
 from certctl.learners.roa.zubov import Estimate, Scheme, solve
@@ -26,7 +27,7 @@ from verifiers.prove import verify
 
 RNG = np.random.default_rng(11)
 BOX = (("-2", "-2"), ("2", "2"))
-QUICK = Settings(scheme=Scheme(points=41, inputs=5), widths=(6, 4), outputs=3, states=500, fit_rounds=6, time_limit=120)
+QUICK = Settings(scheme=Scheme(points=41, inputs=5), widths=(6, 4), outputs=3, states=500, fit_rounds=6, time_limit=120, growing=Growing(stages=0))
 
 
 def integrator(**changes) -> Task:

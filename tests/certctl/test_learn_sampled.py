@@ -12,6 +12,7 @@ import pytest
 from certctl.cli.main import run
 from certctl.learners.roa.candidate import Candidate
 from certctl.learners.roa.files import function_graph, policy_graph, region_volume, requirement_text, write_candidate
+from certctl.learners.roa.growth import Growing
 from certctl.learners.roa.sampled import SampledCandidate, SampledLearner, SampledTask, make_sampled_task, move
 from certctl.learners.roa.task import CannotLearn, make_task
 from certctl.learners.roa.zubov import Scheme, solve
@@ -24,7 +25,7 @@ from verifiers.prove import verify
 
 RNG = np.random.default_rng(5)
 BOX = (("-2", "-2"), ("2", "2"))
-QUICK = Settings(scheme=Scheme(points=41, inputs=5), widths=(6, 4), outputs=3, states=500, fit_rounds=6, time_limit=120)
+QUICK = Settings(scheme=Scheme(points=41, inputs=5), widths=(6, 4), outputs=3, states=500, fit_rounds=6, time_limit=120, growing=Growing(stages=0))
 
 
 def integrator(dt: str = "1/5", controller: Graph | None = None, **changes: str) -> SampledTask:

@@ -110,9 +110,9 @@ class SampledLearner(ZubovLearner):
 
     kind = SampledCandidate
 
-    def estimate(self) -> Estimate:
+    def estimate(self, scheme: Scheme) -> Estimate:
         """Solve the equation with whole steps of the map."""
-        return solve(self.task, self.settings.scheme, move=move)
+        return solve(self.task, scheme, move=move)
 
 
 def move(task: Task, xi: Floats, u: Floats, cell: float, scheme: Scheme) -> tuple[Floats, Floats]:

@@ -1,4 +1,4 @@
-"""``certctl learn roa`` in continuous time: estimate by Zubov's equation, fit, refine by counterexamples, and ask the prover."""
+"""``certctl learn roa`` in continuous time: estimate by Zubov's equation, fit, refine by counterexamples, ask the prover, and grow."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from certctl.learners.learner import Learned, Learner, Step
 from certctl.learners.roa.candidate import Candidate
 from certctl.learners.roa.files import NAMES, region_volume, requirement_text, write_candidate
 from certctl.learners.roa.fit import CEILING, Weights, draw, improve, violations
+from certctl.learners.roa.growth import Growing, Stage, grow, scheme_at
 from certctl.learners.roa.task import Floats, Task
 from certctl.learners.roa.zubov import Estimate, Scheme, solve
 from verifiers.kernel.check import check
@@ -53,9 +54,11 @@ class Settings:
     worth : float
         Value of V below which no violation may be left before the prover is asked.
     enough : float
-        Share of the candidate's own region {V < 1} that ends the run once it is certified.
+        Share of the candidate's own region {V < 1} that ends a stage once it is certified.
     between_proofs, most_proofs : int
-        Steps between two proofs; proofs at most.
+        Steps between two proofs; proofs at most in a stage.
+    growing : Growing
+        From one certified region to a larger one.
     proof_budget : float
         Seconds for one search of the prover.
     workers : int
@@ -73,6 +76,7 @@ class Settings:
     enough: float = 0.97
     between_proofs: int = 10
     most_proofs: int = 12
+    growing: Growing = field(default_factory=Growing)
     proof_budget: float = 120.0
     workers: int = 1
 
@@ -96,6 +100,12 @@ class _State:
     next_proof: int = 0
     restarts: int = 0
     boxes: int = 0
+    stage: Stage = field(default_factory=Stage)
+
+    @property
+    def since(self) -> int:
+        """Steps of the stage so far."""
+        return self.round - self.stage.first_round
 
 
 class ZubovLearner(Learner):
@@ -121,7 +131,7 @@ class ZubovLearner(Learner):
         self.counterexamples: Floats = np.zeros((0, task.n))
 
     def learn(self, out: Path, report: Callable[[Step], None]) -> Learned:
-        """Train until the prover has accepted nearly all of the candidate's own region, or the time is over.
+        """Train until the prover has accepted nearly all of the candidate's own region and growth is over, or the time is.
 
         ``verdict`` is then the best answer of the prover and ``counterexamples`` the states left against the candidate, worst first.
         """
@@ -130,19 +140,24 @@ class ZubovLearner(Learner):
         s, began = self.settings, time.monotonic()
         out.mkdir(parents=True, exist_ok=True)
         report(Step("estimate", 0.0, float("nan"), 0.0))
-        estimate = self.estimate()
         held = self._resume(out / CHECKPOINT)
         state = held or self._start()
+        estimate = self.estimate(scheme_at(s.scheme, s.growing, state.stage.exponent))
         if held is not None:
             self._take_back(out, state)
         began -= state.seconds
         box = float(np.prod(2 * self.task.width))
-        while (seconds := time.monotonic() - began) < s.time_limit and state.proofs < s.most_proofs:
-            if 0 < state.size * s.enough * box < state.best:
-                break
+        while (seconds := time.monotonic() - began) < s.time_limit and (state.best or state.stage.proofs < s.most_proofs):
+            if self._stage_is_over(state, box):
+                report(Step("estimate", min(1.0, seconds / s.time_limit), state.loss, seconds, s.time_limit - seconds,
+                            {"certified volume": state.best}))
+                larger = self._grow(state, box)
+                if larger is None:
+                    break
+                estimate = larger
             if not state.best and seconds > (state.restarts + 1) * s.time_limit / TRIES:
                 state = self._start(state.restarts + 1)
-            fitting = state.round < s.fit_rounds
+            fitting = state.since < self._fit_rounds(state)
             self._round(state, estimate)
             figures = {"lowest violation": state.lowest, "region": state.size * box, "certified volume": state.best,
                        "boxes": float(state.boxes)}
@@ -160,13 +175,35 @@ class ZubovLearner(Learner):
         if self.verdict is None or self.requirement is None:
             raise RuntimeError("the prover was not asked")
         self.counterexamples = self.task.rest + state.against * self.task.width
-        figures = {"loss": state.loss, "rounds": float(state.round), "proofs": float(state.proofs), "counterexamples": float(len(state.against)),
+        figures = {"loss": state.loss, "rounds": float(state.round), "kappa": (state.stage.certified or state.candidate).kappa,
+                   "proofs": float(state.proofs), "counterexamples": float(len(state.against)),
                    "boxes": float(self.verdict.boxes), "estimated volume": estimate.share * box, "certified volume": state.best}
         return Learned(out, self.requirement, round(state.seconds, 3), s.seed, figures)
 
-    def estimate(self) -> Estimate:
+    def estimate(self, scheme: Scheme) -> Estimate:
         """Solve Zubov's equation for the task."""
-        return solve(self.task, self.settings.scheme)
+        return solve(self.task, scheme)
+
+    def _stage_is_over(self, state: _State, box: float) -> bool:
+        """Whether nearly all of the candidate's own region is certified, or the stage has had its proofs, or, a further one, its steps."""
+        s, stage = self.settings, state.stage
+        if stage.proofs >= s.most_proofs or (stage.first_round and state.since > s.growing.patience):
+            return True
+        return bool((stage.proofs or not stage.first_round) and 0 < state.size * s.enough * box < state.best)
+
+    def _grow(self, state: _State, box: float) -> Estimate | None:
+        """Begin the next stage, and return its estimate; None when growth is over."""
+        s = self.settings
+        failed = not 0 < state.size * s.enough * box < state.best
+        found = grow(state.stage, state.candidate, state.round, state.best, failed, s.growing, s.scheme, box, self.estimate)
+        if found is None:
+            return None
+        state.stage, state.candidate, estimate = found
+        state.next_proof, state.size, state.lowest, state.damping = 0, 0.0, 0.0, 1e-2
+        return estimate
+
+    def _fit_rounds(self, state: _State) -> int:
+        return self.settings.growing.fit_rounds if state.stage.first_round else self.settings.fit_rounds
 
     def _ask(self, out: Path, state: _State, budget: float) -> None:
         """Ask the prover about the candidate as it is, aside; the better of this answer and the last one stays, with its files."""
@@ -175,9 +212,12 @@ class ZubovLearner(Learner):
         requirement = write_candidate(state.candidate, aside, self.controller)
         verdict = verify(requirement, aside / "requirement.cert", budget=budget, workers=s.workers, force=True, seed=s.seed)
         state.proofs += 1
+        state.stage.proofs += 1
         state.boxes = verdict.boxes
         state.next_proof = state.round + s.between_proofs
         volume = region_volume(verdict)
+        if volume > state.best:
+            state.stage.certified, state.stage.certified_exponent = state.candidate, state.stage.exponent
         if self.verdict is None or volume > state.best or (self.verdict.outcome != "PROVED" and verdict.outcome != "PROVED"):
             self.requirement = out / requirement.name
             for name in NAMES:
@@ -213,17 +253,17 @@ class ZubovLearner(Learner):
         candidate = self.kind.start(self.task, s.scheme.kappa, s.scheme.power, s.widths, s.outputs, rng)
         return _State(candidate, rng, np.zeros((0, self.task.n)), restarts=restarts)
 
-    def _weights(self, index: int) -> Weights:
-        """The schedule: fit first, then the decrease, while estimate and inputs count less and less."""
-        if index < self.settings.fit_rounds:
+    def _weights(self, index: int, fit_rounds: int) -> Weights:
+        """The schedule of a stage: fit first, then the decrease, while estimate and inputs count less and less."""
+        if index < fit_rounds:
             return Weights()
-        late = min(1.0, (index - self.settings.fit_rounds) / 60)
+        late = min(1.0, (index - fit_rounds) / 60)
         return Weights(value=max(0.02, 0.3 * (1 - late)), input=0.001 + 0.02 * (1 - late), decrease=5.0, size=0.2)
 
     def _round(self, state: _State, estimate: Estimate) -> None:
         """One step, and what stands against the new candidate: the states at which it does not decrease, no margin asked."""
-        weights = self._weights(state.round)
-        if state.round == self.settings.fit_rounds:
+        weights = self._weights(state.since, self._fit_rounds(state))
+        if state.since == self._fit_rounds(state):
             state.damping = 1e-2
         batch = draw(state.candidate, estimate, self.settings.states, state.rng, weights, state.kept)
         state.candidate, state.damping, state.loss = improve(state.candidate, batch, weights, state.damping)
@@ -255,12 +295,20 @@ class ZubovLearner(Learner):
         data = repr(sorted(told.items())) + self.task.plant.to_json()
         return hashlib.sha256(data.encode() + (self.controller or b"")).hexdigest()
 
+    def _candidate(self, like: Candidate, flat: Floats, exponent: float) -> Candidate:
+        """The candidate with these weights, of the stage with this exponent."""
+        scheme = scheme_at(self.settings.scheme, self.settings.growing, exponent)
+        return replace(like.like(flat), kappa=scheme.kappa, power=scheme.power)
+
     def _save(self, path: Path, state: _State) -> None:
         """Write the checkpoint aside and rename it."""
         aside = path.with_name("." + path.name)
         with aside.open("wb") as file:
+            stage = state.stage
+            certified = np.zeros(0) if stage.certified is None else stage.certified.flat()
             np.savez(file, digest=self._digest(), weights=state.candidate.flat(), kept=state.kept, round=state.round, damping=state.damping,
-                     seconds=state.seconds, restarts=state.restarts)
+                     seconds=state.seconds, restarts=state.restarts, certified=certified,
+                     stage=[stage.exponent, stage.step, stage.first_round, stage.first_best, stage.proofs, stage.certified_exponent])
         aside.replace(path)
 
     def _resume(self, path: Path) -> _State | None:
@@ -272,7 +320,11 @@ class ZubovLearner(Learner):
                 if str(held["digest"]) != self._digest():
                     return None
                 state = self._start(int(held["restarts"]))
-                state.candidate = state.candidate.like(held["weights"])
+                exponent, step, first_round, first_best, proofs, certified_exponent = held["stage"].tolist()
+                state.stage = Stage(exponent, step, int(first_round), first_best, int(proofs), None, certified_exponent)
+                if len(held["certified"]):
+                    state.stage.certified = self._candidate(state.candidate, held["certified"], certified_exponent)
+                state.candidate = self._candidate(state.candidate, held["weights"], exponent)
                 state.kept, state.round = held["kept"], int(held["round"])
                 state.damping, state.seconds = float(held["damping"]), float(held["seconds"])
         except (OSError, ValueError, KeyError, BadZipFile):
