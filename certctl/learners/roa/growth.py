@@ -32,7 +32,9 @@ class Growing:
     least_step : float
         Smallest part of a step.
     fit_rounds, patience : int
-        Steps of the fit at the beginning of a stage; steps without a larger proof that end it.
+        Steps of the fit at the beginning of a stage; steps after which it ends.
+    proof_budget : float
+        Seconds for one search of the prover in a stage: where the first region took seconds, a search of minutes has met a violation.
     """
 
     stages: int = 8
@@ -42,6 +44,7 @@ class Growing:
     least_step: float = 0.5
     fit_rounds: int = 6
     patience: int = 100
+    proof_budget: float = 30.0
 
 
 @dataclass(eq=False)

@@ -167,7 +167,8 @@ class ZubovLearner(Learner):
                 self._save(out / CHECKPOINT, state)
             if state.lowest > s.worth and state.round >= state.next_proof:
                 report(Step("proof", min(1.0, seconds / s.time_limit), state.loss, seconds, s.time_limit - seconds, figures))
-                self._ask(out, state, min(s.proof_budget, max(s.time_limit - seconds, 5.0)))
+                budget = min(s.proof_budget, s.growing.proof_budget) if state.stage.first_round else s.proof_budget
+                self._ask(out, state, min(budget, max(s.time_limit - seconds, 5.0)))
         if self.verdict is None:
             self._ask(out, state, s.proof_budget)
         state.seconds = time.monotonic() - began
