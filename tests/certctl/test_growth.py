@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from certctl.learners.roa import zubov_learner
 from certctl.learners.roa.candidate import Candidate
+from certctl.learners.roa.fit import hunt
 from certctl.learners.roa.growth import Growing, Stage, grow, scaled, scheme_at
 from certctl.learners.roa.task import Task, make_task
 from certctl.learners.roa.zubov import Estimate, Scheme
@@ -152,3 +155,45 @@ def test_an_interrupted_stage_goes_on_where_it_was(grown):
     with np.load(folder / CHECKPOINT) as kept:
         np.testing.assert_array_equal(held.stage.certified.flat(), kept["certified"])
     assert ZubovLearner(integrator(), replace(QUICK, growing=Growing(stages=5)))._resume(folder / CHECKPOINT) is None
+
+
+# a harder search before each proof -----------------------------------------------------------------------------------
+
+def test_no_state_of_a_certified_region_is_found_against_it(grown):
+    _, folder = grown
+    held = ZubovLearner(integrator(), QUICK)._resume(folder / CHECKPOINT).stage.certified
+    level = float(Fraction(check(folder / "requirement.cert", folder / "requirement.toml").region["level"]))
+    _, value = hunt(held, 4000, np.random.default_rng(5))
+    assert not (value <= level * (1 - 1e-9)).any()
+
+
+def test_states_found_are_in_the_box_below_the_ceiling_and_do_not_decrease(grown):
+    _, folder = grown
+    held = ZubovLearner(integrator(), QUICK)._resume(folder / CHECKPOINT).stage.certified
+    wrong = replace(held, policy=replace(held.policy, a=-held.policy.a, r=-held.policy.r))
+    xi, value = hunt(wrong, 400, np.random.default_rng(5))
+    at = wrong.at(xi)
+    assert len(xi) > 50 and (np.abs(xi) <= 1).all() and (value < 1.05).all() and (at.rate >= 0).all()
+    later = wrong.at(xi + 1e-6 * at.rates).value
+    assert (later >= at.value - 1e-9).all()
+
+
+def test_climbing_finds_a_small_spot_that_samples_miss():
+    """The decrease fails within 0.02 of one state only, where hardly one of a hundred samples falls."""
+    held, spot = candidate(), np.array([0.31, -0.22])
+
+    class Spotted:
+        task = held.task
+
+        def at(self, xi):
+            distance = np.linalg.norm(xi - spot, axis=1)
+            ones = np.ones((len(xi), 1))
+            return SimpleNamespace(candidate=held, xi=xi, value=0 * distance, gradient=ones, rates=ones, input=ones, rate=0.02 - distance)
+
+    hits = 0
+    for seed in range(8):
+        pool = np.random.default_rng(seed).uniform(-1, 1, (100, 2))
+        hits += bool((np.linalg.norm(pool - spot, axis=1) < 0.02).any())
+        xi, _ = hunt(Spotted(), 100, np.random.default_rng(seed))
+        assert len(xi) and (np.linalg.norm(xi - spot, axis=1) <= 0.02).all()
+    assert hits < 4

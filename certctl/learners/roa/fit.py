@@ -91,6 +91,34 @@ def violations(candidate: Candidate, xi: Floats, weights: Weights) -> tuple[Floa
     return short / scale, at.value
 
 
+def hunt(candidate: Candidate, count: int, rng: np.random.Generator, climbers: int = 300, steps: int = 40) -> tuple[Floats, Floats]:
+    """Look harder for states (K, n) below the ceiling at which V does not decrease, no margin asked; with V at them, the worst first.
+
+    The worst of ``count`` states, uniform in the box and at all scales about the equilibrium, climb by random steps that grow where they
+    succeed and shrink where they fail, from a tenth of the distance to the equilibrium.
+    """
+    n, exact = candidate.task.n, Weights(margin=0.0, angle=0.0)
+    pool = np.concatenate([rng.uniform(-1, 1, (count, n)), _at_scales(rng, count // 4, n, 0.0, SCALES)])
+
+    def judged(xi: Floats) -> tuple[Floats, Floats]:
+        violation, value = violations(candidate, xi, exact)
+        return np.where((value < CEILING) & (np.abs(xi) <= 1).all(axis=1), violation, -np.inf), value
+
+    violation, value = judged(pool)
+    first = np.argsort(-violation)[:climbers]
+    xi, violation, value = pool[first], violation[first], value[first]
+    size = 0.1 * np.linalg.norm(xi, axis=1)
+    for _ in range(steps):
+        tried = xi + size[:, None] * rng.standard_normal(xi.shape)
+        higher, at = judged(tried)
+        better = higher > violation
+        xi, violation, value = np.where(better[:, None], tried, xi), np.where(better, higher, violation), np.where(better, at, value)
+        size = size * np.where(better, 1.5, 0.8)
+    bad = np.flatnonzero(violation >= 0)
+    bad = bad[np.argsort(-violation[bad])]
+    return xi[bad], value[bad]
+
+
 def _decrease(at: Point, weights: Weights) -> tuple[Floats, Floats]:
     """By how much the decrease is missed (N,), positive where it is, and the scale that this is measured on (N,)."""
     length = np.linalg.norm(at.gradient, axis=1) * np.linalg.norm(at.rates, axis=1)

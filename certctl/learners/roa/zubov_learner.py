@@ -16,7 +16,7 @@ import numpy as np
 from certctl.learners.learner import Learned, Learner, Step
 from certctl.learners.roa.candidate import Candidate
 from certctl.learners.roa.files import NAMES, region_volume, requirement_text, write_candidate
-from certctl.learners.roa.fit import CEILING, Weights, draw, improve, violations
+from certctl.learners.roa.fit import CEILING, Weights, draw, hunt, improve, violations
 from certctl.learners.roa.growth import Growing, Stage, grow, scheme_at
 from certctl.learners.roa.task import Floats, Task
 from certctl.learners.roa.zubov import Estimate, Scheme, solve
@@ -55,8 +55,8 @@ class Settings:
         Value of V below which no violation may be left before the prover is asked.
     enough : float
         Share of the candidate's own region {V < 1} that ends a stage once it is certified.
-    between_proofs, most_proofs : int
-        Steps between two proofs; proofs at most in a stage.
+    between_proofs, between_hunts, most_proofs : int
+        Steps between two proofs, and between two harder searches for violations, one of which comes before each proof; proofs at most in a stage.
     growing : Growing
         From one certified region to a larger one.
     proof_budget : float
@@ -75,6 +75,7 @@ class Settings:
     worth: float = 0.9
     enough: float = 0.97
     between_proofs: int = 10
+    between_hunts: int = 3
     most_proofs: int = 12
     growing: Growing = field(default_factory=Growing)
     proof_budget: float = 120.0
@@ -165,7 +166,7 @@ class ZubovLearner(Learner):
             if state.round % 10 == 0:
                 state.seconds = time.monotonic() - began
                 self._save(out / CHECKPOINT, state)
-            if state.lowest > s.worth and state.round >= state.next_proof:
+            if state.lowest > s.worth and state.round >= state.next_proof and not self._hunted(state):
                 report(Step("proof", min(1.0, seconds / s.time_limit), state.loss, seconds, s.time_limit - seconds, figures))
                 budget = min(s.proof_budget, s.growing.proof_budget) if state.stage.first_round else s.proof_budget
                 self._ask(out, state, min(budget, max(s.time_limit - seconds, 5.0)))
@@ -277,6 +278,17 @@ class ZubovLearner(Learner):
         state.against = batch.steep[bad[np.argsort(-found[bad])]]
         state.lowest = float(value[bad].min(initial=CEILING))
         state.kept = np.concatenate([state.against[:KEPT // 3], state.kept])[:KEPT]
+
+    def _hunted(self, state: _State) -> bool:
+        """Whether a harder search finds states below ``worth`` that the samples of the steps have missed; they join the counterexamples."""
+        found, value = hunt(state.candidate, 4 * self.settings.states, state.rng)
+        if not len(found):
+            return False
+        state.kept = np.concatenate([found[:KEPT // 3], state.kept])[:KEPT]
+        if not value.min() < self.settings.worth:
+            return False
+        state.lowest, state.next_proof = float(value.min()), state.round + self.settings.between_hunts
+        return True
 
     def _take_up(self, state: _State, verdict: Verdict) -> None:
         """Put the prover's own state against the candidate, with a cloud about it, among the counterexamples."""
