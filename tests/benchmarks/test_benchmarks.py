@@ -31,6 +31,7 @@ from benchmarks import (
     run,
     sdp_layer,
     yann,
+    yann_law,
 )
 from benchmarks.deciding import Asked, present
 from benchmarks.queries import ball, convex_relu, larger_networks, van_der_pol
@@ -412,6 +413,16 @@ def test_a_tiny_instance_of_yann_runs_through():
     assert report.checks[0].holds and report.checks[1].holds and len(report.tables) == 2
     yann_row, lqr_row, mpc_row = report.tables[0].rows
     assert yann_row[2] == pytest.approx(mpc_row[3], rel=1e-9) and lqr_row[3] > 0
+
+
+def test_networks_and_loops_of_laws_in_small():
+    pytest.importorskip("torch", reason="PyTorch is not installed here (the extra learn brings it)")
+    report = yann_law.run(yann_law.Settings(("pendulum",), 3000, 200))
+    assert failed(report) == [] and len(report.checks) == 3
+    (row,), (constant,), (without, with_set) = (table.rows for table in report.tables)
+    assert row[3] >= 3000 and 1900 < row[4] < row[3] and 0 <= row[5] <= row[6] < 1e-7
+    assert constant[1] == pytest.approx(82.99, rel=1e-3) and constant[2] == "no"
+    assert without[6] > 100 and str(without[7]).endswith("steps") and with_set[6] == 0 and with_set[8] and not without[8]
 
 
 @pytest.mark.slow

@@ -12,11 +12,12 @@ import numpy as np
 from verifiers.explicit_mpc.condense import Limits, Model
 from verifiers.explicit_mpc.origin import read_origin
 from verifiers.explicit_mpc.problem import BadProblem, Exact
-from verifiers.explicit_mpc.terminal import dare, invariant_set
+from verifiers.explicit_mpc.terminal import dare, invariant_set, modal_set
 
 _TOP = {"A", "B", "plant", "dt", "method", "parameters", "horizon", "blocks", "discount", "weights", "limits", "terminal", "tracking", "domain"}
 _INNER = {"weights": {"Q", "R", "P", "S"}, "limits": {"x", "u", "du", "soft"}, "terminal": {"set"}, "tracking": {"C", "E"}, "domain": {"lo", "hi"}}
 
+SETS = {"invariant": invariant_set, "modal": modal_set}
 INFLATION = 1 + Fraction(1, 10**9)
 """Of the Riccati equation's cost with a terminal set, so that it falls by more than the stage cost in exact numbers too, in spite of rounding."""
 
@@ -46,11 +47,11 @@ def read_model(path: Path) -> Model:
     if origin is not None and "u" not in limits:
         u = origin.input_limits()
     wanted, terminal = parts["terminal"].get("set", "none"), None
-    if wanted == "invariant":
-        terminal = invariant_set(a, b, gain, x, u)
+    if wanted in SETS:
+        terminal = SETS[wanted](a, b, gain, x, u)
         p = p * INFLATION if weights.get("P", "dare") == "dare" else p
     elif wanted != "none":
-        raise BadProblem(f"terminal.set is {wanted!r}; it is \"none\" or \"invariant\"")
+        raise BadProblem(f"terminal.set is {wanted!r}; it is \"none\", \"invariant\" or \"modal\"")
     soft = None
     if "soft" in limits:
         penalties = _known(limits["soft"], {"quadratic", "linear"}, "limits.soft.")

@@ -50,7 +50,7 @@ class Settings:
     rank : float
         Rows are dependent when a pivot of their scaled Gram matrix falls below this.
     starts : int
-        Random parameters from which the search starts, beside the centre.
+        Random parameters from which the search starts, beside the centre and zero.
     max_regions : int
         The search stops there with the status ``capped``.
     seed : int
@@ -184,7 +184,7 @@ class _Work:
 
         self.daqp, self.settings, self.problem = daqp, settings, problem
         data = problem.floats()
-        middle, half = (data["lb"] + data["ub"]) / 2, (data["ub"] - data["lb"]) / 2
+        middle, half = self.middle, self.half = (data["lb"] + data["ub"]) / 2, (data["ub"] - data["lb"]) / 2
         size = np.linalg.norm(data["A"], axis=1)
         size[size == 0] = 1.0
         self.H, self.A = data["H"], np.ascontiguousarray(data["A"] / size[:, None])
@@ -198,9 +198,10 @@ class _Work:
         self.known: dict[int, Region | None] = {}
 
     def starts(self) -> Iterator[int]:
-        """Active sets at the centre and at random parameters."""
+        """Active sets at the centre, at the parameter zero where the box holds it (an MPC problem is feasible there), and at random ones."""
         draw = np.random.default_rng(self.settings.seed).uniform(-1, 1, (self.settings.starts, self.problem.d))
-        for point in [np.zeros(self.problem.d), *draw]:
+        zero = -self.middle / self.half
+        for point in [np.zeros(self.problem.d), *([zero] if np.abs(zero).max() < 1 else []), *draw]:
             if (mask := self.active_at(point)) is not None:
                 yield mask
 

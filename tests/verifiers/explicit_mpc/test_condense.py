@@ -7,14 +7,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
+from scipy.optimize import linprog, minimize
 from small_problems import CASES, stored
 
 from verifiers.explicit_mpc.condense import Model, condense
 from verifiers.explicit_mpc.exact import ExactProblem
 from verifiers.explicit_mpc.model_file import read_model
 from verifiers.explicit_mpc.problem import BadProblem
-from verifiers.explicit_mpc.terminal import dare, invariant_set
+from verifiers.explicit_mpc.terminal import dare, invariant_set, modal_set
 
 ONE = Fraction(1)
 
@@ -132,6 +132,44 @@ def test_riccati_equation_and_invariance():
             broken |= abs(gain @ x).max() > 1 - 1e-9 or abs(x).max() > 5 - 1e-9
             x = (a + b @ gain) @ x
         assert broken
+
+
+FOUR = (fractions([["0.9506", 0, 0, 0], ["-0.0484", "0.9943", 0, 0], [0, 0, "0.9909", 0], ["0.6970", "0.0678", 0, "1.0030"]]),
+        fractions([["0"], ["0"], ["0"], ["-0.0007"]]))
+
+
+@pytest.mark.parametrize("case", ["double integrator", "complex pair", "four states"])
+def test_modal_sets_have_few_rows_keep_the_limits_and_lie_in_the_largest(case):
+    (a, b), x, u = (A, B), FIVE, UNIT
+    if case == "four states":
+        (a, b), x, u = FOUR, (tuple(map(Fraction, (-2, -2, -2, -70))), tuple(map(Fraction, (2, 2, 2, 5)))), ((Fraction(-55),), (Fraction(55),))
+        gain = dare(a, b, fractions((np.eye(4) / 8).tolist()), fractions([["0.0001"]]))[1]
+    elif case == "complex pair":
+        a, gain = fractions([["0.7", "0.4"], ["-0.4", "0.7"]]), fractions([["0.01", "0"]])
+    else:
+        gain = dare(a, b, Q, fractions([[10]]))[1]
+    rows, ends = (v.astype(float) for v in modal_set(a, b, gain, x, u))
+    loop, k, n = (a + b @ gain).astype(float), gain.astype(float), len(a)
+    assert len(rows) == 2 * n or np.iscomplex(np.linalg.eigvals(loop)).any()
+
+    def highest(row):
+        return -linprog(-row, A_ub=rows, b_ub=ends, bounds=(None, None)).fun
+
+    assert all(highest(row @ loop) <= end * (1 - 1e-9) for row, end in zip(rows, ends, strict=True)), "the set shrinks in each step"
+    limits = [*((sign * np.eye(n)[i], float(sign * edge)) for sign, side in zip((-1, 1), x, strict=True) for i, edge in enumerate(side)),
+              *((sign * k[0], float(sign * edge[0])) for sign, edge in zip((-1, 1), u, strict=True))]
+    reached = [highest(row) / end for row, end in limits]
+    assert 1 - 1e-6 < max(reached) <= 1, "it keeps the limits, and is as large as one of them allows"
+    if n == 2:
+        outer, bounds = (v.astype(float) for v in invariant_set(a, b, gain, x, u))
+        assert all(highest(row) <= end * (1 + 1e-5) for row, end in zip(outer, bounds, strict=True))
+
+
+@pytest.mark.parametrize(("rows", "says"), [([["1", "0"], ["0", "1/2"]], "no stable modes"), ([["1/2", "1"], ["0", "1/2"]], "no stable modes"),
+                                            ([["0.9999", "0.001"], ["-0.001", "0.9999"]], "polygon of")])
+def test_loops_without_a_modal_set_are_told(rows, says):
+    with pytest.raises(BadProblem, match=says):
+        modal_set(fractions(rows), fractions([["0"], ["0"]]), fractions([["0", "0"]]), FIVE, UNIT)
 
 
 MODEL_FILE = """
