@@ -68,8 +68,8 @@ PARAGRAPHS: dict[Code, str] = {
         "strict margin, or shrink the neighbourhood over which the Jacobian is enclosed."),
     Code.LOCAL_DECREASE: ("Near the equilibrium the quadratic function is not proved to decrease for every Jacobian in the enclosure. Try a "
         "smaller neighbourhood or another P; an unstable linearisation cannot be helped."),
-    Code.DECREASE: ("On some leaf of the shell the Lyapunov function is not proved to decrease strictly. Refine the tree there, or lower the "
-        "level; `certctl falsify` looks for a true violation."),
+    Code.DECREASE: ("On some leaf of the shell, or step of an explicit law's loop, the Lyapunov function is not proved to decrease strictly. "
+        "Refine the tree there, or lower the level; `certctl falsify` looks for a true violation."),
     Code.CHAIN: ("The inner edge of a shell is not proved to lie inside the region of the stage within, so a hole is left where nothing is known. "
         "Add a stage between, or let the inner level grow."),
     Code.CONTAINMENT: ("The level set is not proved to stay clear of the domain's boundary, so trajectories may leave where nothing is proved. "

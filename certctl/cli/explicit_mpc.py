@@ -42,6 +42,7 @@ def explicit_mpc(
     out: Annotated[Path | None, typer.Option("-o", "--out", metavar="BUNDLE", show_default="NAME.cert beside it")] = None,
     search: Annotated[Search, typer.Option("--search", help="How regions are found; both compares the two.")] = Search.auto,
     feasible: Annotated[bool, typer.Option("--feasible", help="Of a model: prove too that its loop A x + B u stays feasible for ever.")] = False,
+    stable: Annotated[bool, typer.Option("--stable", help="And that it converges exponentially, by a piecewise-quadratic function.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     output_format: Format = OutputFormat.text,
 ) -> int:
@@ -56,15 +57,18 @@ def explicit_mpc(
             raise UsageError(f"there is no file at {source}")
         if os.path.lexists(bundle) and not force:
             return error(bundle.stem, "USAGE", str(bundle), f"{bundle} exists already; give --force to replace it, or another place with -o")
-        if (feasible and source.suffix != ".toml") or (feasible and asks):
-            raise UsageError("--feasible belongs to a MODEL.toml; a requirement says it with a loop")
+        if (feasible or stable) and (source.suffix != ".toml" or asks):
+            raise UsageError("--feasible and --stable belong to a MODEL.toml; a requirement says it with a loop, and stable = true")
         from verifiers.explicit_mpc.partition import NotFeasible
+        from verifiers.explicit_mpc.piecewise import NoFunction
         from verifiers.explicit_mpc.problem import BadProblem
 
         try:
-            found.append(_prove(source, bundle, asks, search, force, feasible))
+            found.append(_prove(source, bundle, asks, search, force, feasible or stable, stable))
         except BadProblem as problem:
             return error(bundle.stem, "BAD_PROBLEM", str(source), str(problem))
+        except NoFunction as no:
+            return replace(error(bundle.stem, "NO_PROOF_FOUND", "stability", no.message, "UNKNOWN"), property="pwa_equivalence")
         except NotFeasible as no:
             states = [[float(v) for v in state] for state in no.states]
             witness = {"x": states[0], "why": str(no), "trajectory": states}
@@ -84,7 +88,7 @@ def explicit_mpc(
     return int(exit_code(result.outcome, result.code))
 
 
-def _prove(source: Path, bundle: Path, asks: bool, search: Search, force: bool, feasible: bool) -> Proved:
+def _prove(source: Path, bundle: Path, asks: bool, search: Search, force: bool, feasible: bool, stable: bool) -> Proved:
     from verifiers.explicit_mpc import prove, solve
     from verifiers.explicit_mpc.problem import BadProblem, read_npz
 
@@ -97,13 +101,13 @@ def _prove(source: Path, bundle: Path, asks: bool, search: Search, force: bool, 
 
         model = read_model(source)
         if feasible and (model.remembers or model.C is not None or model.E is not None):
-            raise BadProblem("--feasible is for laws of the state alone; leave out tracking, limits.du and weights.S")
+            raise BadProblem("--feasible and --stable are for laws of the state alone; leave out tracking, limits.du and weights.S")
         if model.terminal is None and not feasible:
             say("the model has no terminal set: the law is proved to be the minimiser, and nothing says that a loop with it stays feasible")
         if feasible:
             _terminal(model)
-        return prove.certify(condense(model), bundle, outputs=model.B.shape[1], loop=(model.A, model.B) if feasible else None, settings=settings,
-                             force=force)
+        return prove.certify(condense(model), bundle, outputs=model.B.shape[1], loop=(model.A, model.B) if feasible else None, stable=stable,
+                             settings=settings, force=force)
     if source.suffix != ".npz" or not zipfile.is_zipfile(source):
         raise BadProblem(f"{source.name} is no NumPy archive (.npz), no model (.toml) and no requirement (NAME.requirement.toml)")
     problem = read_npz(source)
@@ -128,8 +132,9 @@ def _terminal(model: Any) -> None:
 def _law_fields(found: Proved) -> dict[str, Any]:
     """What the result says about the law: the counts of the exact tree, and how the search went."""
     part, solution = found.partition, found.solution
+    function = {} if found.function is None else {"cells": found.function.cells, "transitions": found.function.transitions}
     return {"regions": part.regions, "halfspaces": len(part.law.halfspaces), "solve_s": round(solution.seconds, 4), "tree_s": round(found.tree_s, 3),
-            "search": solution.search.name, "status": solution.status.name, "qps": solution.qps, "lps": solution.lps,
+            **function, "search": solution.search.name, "status": solution.status.name, "qps": solution.qps, "lps": solution.lps,
             "residual": solution.residual, "added": part.added, "outside": part.outside, "depth": part.depth}
 
 

@@ -64,6 +64,9 @@ def property_text(name: str | None) -> str:
 _STAYS = " In the linear loop of the requirement it has a value at every successor of a parameter at which it has one."
 
 
+_SETTLES = " From each of these parameters that loop converges to the origin exponentially, and the origin is stable."
+
+
 def statement(view: View) -> str:
     """The claim as one sentence when the kernel accepted; else that nothing is proved, and why."""
     receipt = view.receipt
@@ -74,7 +77,7 @@ def statement(view: View) -> str:
         part = "" if view.law.outputs is None else f"the first {view.law.outputs} components of "
         return (f"For every parameter in {_corners_text(view.law.domain.lo, view.law.domain.hi)} the law with sha256 "
                 f"{(receipt.controller_sha256 or '')[:12]}… is {part}the minimiser of the problem with sha256 {view.law.problem_sha256[:12]}…, and "
-                "has no value exactly where that is infeasible." + ("" if view.law.loop is None else _STAYS))
+                "has no value exactly where that is infeasible." + ("" if view.law.loop is None else _STAYS) + (_SETTLES if view.law.stable else ""))
     if view.bound is not None:
         where = "all inputs" if view.bound.domain is None else f"all inputs in {_corners_text(view.bound.domain.lo, view.bound.domain.hi)}"
         return (f"The outputs of the controller with sha256 {(receipt.controller_sha256 or '')[:12]}… differ by at most {view.bound.bound} times the "
@@ -133,6 +136,7 @@ def not_claimed(view: View) -> list[str]:
     receipt = view.receipt
     if view.is_certified and view.law is not None:
         loop = ("Anything about a closed loop, stability and recursive feasibility included: no plant is part of this claim." if view.law.loop is None
+                else "Anything about a loop with another plant than the linear one of the requirement." if view.law.stable
                 else "Stability, and anything about a loop with another plant than the linear one of the requirement.")
         return [loop,
                 "That the problem is the one that was meant: only its numbers are part of this claim.", _ROUNDING]

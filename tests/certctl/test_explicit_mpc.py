@@ -157,6 +157,52 @@ def test_a_law_is_drawn_and_only_as_what_it_is(tmp_path, problem, capsys):
     assert "accepted bundle of pwa_equivalence" in capsys.readouterr().err and not (tmp_path / "other.png").exists()
 
 
+SHORT = """
+A = [["1", "1"], ["0", "1"]]
+B = [["1/2"], ["1"]]
+horizon = 4
+[weights]
+Q = [[1, 0], [0, 1]]
+R = [[1]]
+P = [[1, 0], [0, 1]]
+[limits]
+x = { lo = [-5, -5], hi = [5, 5] }
+u = { lo = [-1], hi = [1] }
+[domain]
+lo = [-5, -5]
+hi = [5, 5]
+"""
+
+
+def test_a_loop_is_proved_stable_by_a_piecewise_quadratic_function(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("cvxpy", reason="CVXPY is not installed here (the extra sdp brings it)")
+    model = tmp_path / "short.toml"
+    model.write_text(SHORT, encoding="utf-8")
+    assert run(["explicit-mpc", str(model), "--stable", "--output-format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["outcome"] == "PROVED" and found["regions"] == 11
+    assert found["regions"] <= found["cells"] <= found["transitions"] < found["cells"] ** 2
+    bundle = tmp_path / "short.cert"
+    assert "stable     = true" in (bundle / "requirement.toml").read_text() and run(["check", str(bundle)]) == 0
+    capsys.readouterr()
+    assert run(["show", str(bundle)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "converges to the origin exponentially" in shown and "Stability, and anything" not in shown
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("requirement.toml", "problem.json"):
+        shutil.copy(bundle / name, own / name)
+    from verifiers.explicit_mpc import piecewise
+    from verifiers.sdp.programme import Unsolved
+
+    monkeypatch.setattr(piecewise, "solve", lambda *_, **__: [Unsolved("infeasible", "there is none")])
+    assert run(["verify", str(own / "requirement.toml")]) == 3
+    assert "NO_PROOF_FOUND" in last(capsys)
+    assert run(["explicit-mpc", str(model), "--stable", "--force", "-o", str(tmp_path / "none.cert")]) == 3
+    assert "UNKNOWN" in last(capsys) and not (tmp_path / "none.cert").exists()
+    assert run(["explicit-mpc", str(own / "requirement.toml"), "--stable", "--force"]) == 2
+
+
 LOOP = """
 A = [["1", "1"], ["0", "1"]]
 B = [["1/2"], ["1"]]

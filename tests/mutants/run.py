@@ -50,7 +50,7 @@ TESTS = {"jets": ("test_jet_edges.py", "test_enclosures.py", "test_unknown_const
          "setting": ("test_setting.py", "test_check.py"),
          "rational": ("test_rules.py",), "query": ("test_refute.py",), "minimum": ("test_taylor.py",),
          "taylor": ("test_taylor.py", "test_gradient.py", "test_errors_pulled_back.py"), "tape": ("test_errors_pulled_back.py",),
-         "pwa": ("test_pwa_edges.py", "test_pwa.py"),
+         "pwa": ("test_pwa_edges.py", "test_pwa_stability.py", "test_pwa.py"),
          "sos": ("test_whole_set.py",), "lipschitz": ("test_differences.py",)}
 """Unit tests of a module where they are not in the file of its name."""
 

@@ -336,8 +336,9 @@ class _Builder:
         """Bases of the leaf's rows, each with the conditions that it shows to be non-negative; few, because each costs the kernel a solution."""
         varying = [j for j, row in enumerate(rows) if any(row[:-1])]
         sides = [self.planes.add(rows[j]) for j in varying]
-        values = np.array([v.scaled for v in cell.vertices]) @ np.array([sign * self.planes.scaled[plane] for plane, sign in sides]).T
-        near = values <= values.min(axis=0) + 1e-9
+        scaled = np.array([sign * self.planes.scaled[plane] for plane, sign in sides]).reshape(-1, self.problem.d + 1)
+        values = np.array([v.scaled for v in cell.vertices]) @ scaled.T
+        near = values <= values.min(axis=0) + 1e-9  # for each condition the vertices where it is least
         open_, found = np.ones(len(varying), dtype=bool), list[list[list[int]]]()
         while open_.any():
             k = int((near & open_).sum(axis=1).argmax())

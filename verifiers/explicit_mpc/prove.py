@@ -15,6 +15,7 @@ from verifiers.bundle_writer import reference, write_bundle
 from verifiers.explicit_mpc import law as laws
 from verifiers.explicit_mpc import problem as problems
 from verifiers.explicit_mpc.partition import Partition, partition
+from verifiers.explicit_mpc.piecewise import Stability, search
 from verifiers.explicit_mpc.problem import Problem
 from verifiers.explicit_mpc.solve import Settings, Solution, solve
 from verifiers.kernel.bundle import read_file, requirement_name
@@ -28,6 +29,7 @@ ASSUMPTIONS = (
     "the optimisation problem is the one that is meant: that it is the MPC problem of some plant, stable or feasible in closed loop is not claimed",
     "the parameter (the measured state) is known exactly",
     "the law is evaluated in exact real arithmetic; rounding of the deployed evaluation is not covered")
+OF_A_LOOP = ("the optimisation problem is the one that is meant, and the plant is the linear loop of the requirement", *ASSUMPTIONS[1:])
 Loop = tuple[problems.Exact, problems.Exact]
 HINTS = "proof/optimality.json"
 
@@ -48,6 +50,8 @@ class Proved:
         Law, tree and hints.
     tree_s : float
         Seconds for tree and hints.
+    function : Stability or None
+        The piecewise-quadratic Lyapunov function, where one was asked for.
     """
 
     receipt: Receipt
@@ -55,9 +59,10 @@ class Proved:
     solution: Solution
     partition: Partition
     tree_s: float
+    function: Stability | None = None
 
 
-def requirement_text(problem: Problem, data: bytes, outputs: int | None = None, loop: Loop | None = None) -> bytes:
+def requirement_text(problem: Problem, data: bytes, outputs: int | None = None, loop: Loop | None = None, stable: bool = False) -> bytes:
     """The requirement that the law be the optimiser of the problem, whose file has these bytes, on the problem's box.
 
     Parameters
@@ -66,12 +71,15 @@ def requirement_text(problem: Problem, data: bytes, outputs: int | None = None, 
         Only so many leading components of z; all by default.
     loop : (A, B), optional
         The linear loop in which the law has to stay feasible.
+    stable : bool
+        Whether it has to be exponentially stable too.
     """
     lines = ['property   = "pwa_equivalence"           # the law is the minimiser, and has no value exactly where the problem is infeasible',
              f'problem    = {{ path = "problem.json", sha256 = "{hashlib.sha256(data).hexdigest()}" }}', 'controller = "law.json"',
              *([] if outputs is None else [f"outputs    = {outputs}"]),
              *([] if loop is None else ["# in theta+ = A theta + B u the law has a value for ever",
                                         f"loop       = {{ A = {_matrix(loop[0])}, B = {_matrix(loop[1])} }}"]),
+             *(["stable     = true                         # and each such trajectory converges to the origin exponentially"] if stable else []),
              "[domain]", f"lo = {numbers(problem.lb)}", f"hi = {numbers(problem.ub)}"]
     return ("\n".join(lines) + "\n").encode("ascii")
 
@@ -85,8 +93,8 @@ def _matrix(rows: problems.Exact) -> str:
     return f"[{', '.join(map(numbers, rows))}]"
 
 
-def certify(problem: Problem, out: Path, *, outputs: int | None = None, loop: Loop | None = None, settings: Settings | None = None,
-            force: bool = False) -> Proved:
+def certify(problem: Problem, out: Path, *, outputs: int | None = None, loop: Loop | None = None, stable: bool = False,
+            settings: Settings | None = None, force: bool = False) -> Proved:
     """Solve a problem and write a bundle, with a requirement made from the problem.
 
     Parameters
@@ -98,6 +106,8 @@ def certify(problem: Problem, out: Path, *, outputs: int | None = None, loop: Lo
         The law is the first so many components of z; all by default.
     loop : (A, B), optional
         The linear loop in which the law has to stay feasible.
+    stable : bool
+        Whether a piecewise-quadratic Lyapunov function of the loop is wanted too.
 
     Returns
     -------
@@ -106,10 +116,10 @@ def certify(problem: Problem, out: Path, *, outputs: int | None = None, loop: Lo
 
     Raises
     ------
-    BadProblem, TooManyLeaves, NotFeasible, FileExistsError
+    BadProblem, TooManyLeaves, NotFeasible, NoFunction, FileExistsError
     """
     data = problems.to_json(problem)
-    text = requirement_text(problem, data, outputs, loop)
+    text = requirement_text(problem, data, outputs, loop, stable)
     wanted = read_law_requirement(text, requirement_name(out / "requirement.toml"))
     if wanted is None:
         raise ArithmeticError("the requirement that was written is not one of a law")
@@ -123,7 +133,7 @@ def certify_requirement(path: Path, out: Path, *, settings: Settings | None = No
     ------
     Refusal
         ``PROBLEM_MISMATCH`` when the problem's file has another sha256 than the requirement says, and what its readers raise.
-    BadProblem, TooManyLeaves, NotFeasible, FileExistsError
+    BadProblem, TooManyLeaves, NotFeasible, NoFunction, FileExistsError
     """
     text = read_file(path, str(path))
     wanted = read_law_requirement(text, requirement_name(path))
@@ -142,6 +152,9 @@ def _write(problem: Problem, data: bytes, text: bytes, wanted: LawRequirement, o
     began = time.perf_counter()
     loop = None if wanted.loop is None else (rationals(wanted.loop[0]), rationals(wanted.loop[1]))
     found = partition(problem, [region.active for region in solution.regions], wanted.outputs, loop)
+    function = search(found.law, loop) if wanted.stable and loop is not None else None
+    if function is not None:
+        found.proof["stability"] = function.proof
     hints = (json.dumps(found.proof, sort_keys=True) + "\n").encode("ascii")
     tree_s = time.perf_counter() - began
     receipts: list[Receipt] = []
@@ -151,8 +164,8 @@ def _write(problem: Problem, data: bytes, text: bytes, wanted: LawRequirement, o
         return receipts[-1].outcome == "ACCEPTED"
 
     write_bundle(out, requirement=text, plant=None, problem=data, controller=laws.to_json(found.law), functions={}, files={HINTS: hints},
-                 claim=expected_claim(wanted), assumptions=ASSUMPTIONS, judge=accepted, force=force,
+                 claim=expected_claim(wanted), assumptions=ASSUMPTIONS if loop is None else OF_A_LOOP, judge=accepted, force=force,
                  obligations=[{"id": "optimality", "proof": {"kind": "pwa_tree", "hints": reference(HINTS, hints)}}],
                  producer={"tool": "certctl", "python": platform.python_version(), "numpy": np.__version__})
     receipt = receipts[-1]
-    return Proved(receipt, out if receipt.outcome == "ACCEPTED" else None, solution, found, tree_s)
+    return Proved(receipt, out if receipt.outcome == "ACCEPTED" else None, solution, found, tree_s, function)

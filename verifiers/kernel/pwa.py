@@ -11,7 +11,7 @@ import numpy as np
 
 from verifiers.kernel.bundle import Bundle
 from verifiers.kernel.codes import Code, need
-from verifiers.kernel.definite import Exact, adjugate, is_positive_definite, rationals
+from verifiers.kernel.definite import Exact, adjugate, is_positive_definite, is_positive_semidefinite, rationals
 from verifiers.kernel.rational import parse
 from verifiers.kernel.requirement import LawRequirement
 from verifiers.kernel.strict import read_json, take
@@ -115,8 +115,9 @@ def _pair(item: Any, at: str) -> tuple[Any, Any]:
 
 
 def check_law(program: Program, law: Law, proof: Any, lo: Exact, hi: Exact, part: tuple[int, int] = (0, 1),
-              loop: tuple[Exact, Exact] | None = None) -> tuple[int, int]:
-    r"""Check that the law is the optimiser of the program, in its first p components, on the whole box; and that a loop with it stays feasible.
+              loop: tuple[Exact, Exact] | None = None, stable: bool = False) -> tuple[int, int]:
+    r"""Check that the law is the optimiser of the program, in its first p components, on the whole box; and that a loop with it stays feasible,
+    or is exponentially stable too.
 
     Parameters
     ----------
@@ -126,12 +127,15 @@ def check_law(program: Program, law: Law, proof: Any, lo: Exact, hi: Exact, part
         ``optimisers`` (for each map of the law: ``active`` rows, ``rest`` of z below the first p components, ``multipliers``), ``rays`` (lists of
         pairs of row and number) and ``leaves`` (in pre-order; with a map: pairs of basis and conditions; without: ray and basis).  With a loop
         also ``images``: for each leaf the pairs of basis and conditions of its image, which are the rays' functions, then the ends of the box.
+        For stability also ``stability`` (:func:`check_stability`).
     lo, hi : (d,) arrays
         The box.
     part : (i, n)
         Check only every n-th leaf, starting at i.
     loop : (A, B), optional
         (d, d) and (d, p) arrays: wherever the law has a value u(θ) it must have one at A θ + B u(θ), in the box.
+    stable : bool
+        Whether the loop must be exponentially stable about the origin too, from wherever the law has a value.
 
     Returns
     -------
@@ -142,7 +146,7 @@ def check_law(program: Program, law: Law, proof: Any, lo: Exact, hi: Exact, part
     ------
     Refusal
         ``NOT_OPTIMAL``, ``NOT_INFEASIBLE``, ``IMAGE``, ``TREE_INCOMPLETE``, ``TREE_TRAILING``, ``MALFORMED_CERTIFICATE``, ``BAD_SHAPE``,
-        ``TOO_LARGE``.
+        ``TOO_LARGE``, and those of :func:`check_stability`.
 
     Notes
     -----
@@ -153,7 +157,8 @@ def check_law(program: Program, law: Law, proof: Any, lo: Exact, hi: Exact, part
     of the box at which no ray's function is negative is in no leaf without map, and it is enough that the images of the other leaves are such.
     """
     d = len(lo)
-    fields = take(proof, "proof", {"optimisers": list, "rays": list, "leaves": list, **({} if loop is None else {"images": list})})
+    fields = take(proof, "proof", {"optimisers": list, "rays": list, "leaves": list, **({} if loop is None else {"images": list}),
+                                     **({"stability": dict} if stable else {})})
     need(len(fields["optimisers"]) == len(law.laws), Code.MALFORMED_CERTIFICATE, "proof.optimisers", "there is one for each map of the law")
     conditions = [_conditions(program, *pair, f"optimiser {k}") for k, pair in enumerate(zip(law.laws, fields["optimisers"], strict=True))]
     rays = [_ray(program, ray, f"ray {k}") for k, ray in enumerate(fields["rays"])]
@@ -164,6 +169,7 @@ def check_law(program: Program, law: Law, proof: Any, lo: Exact, hi: Exact, part
     images = [] if loop is None else [_images(kept, *loop, own, f"optimiser {k}") for k, own in enumerate(law.laws)]
     need(loop is None or len(fields["images"]) == len(fields["leaves"]), Code.MISSING_OBLIGATION, "proof.images", "there is one for each leaf")
     stack, checked, outside, proofs = [walls], 0, 0, iter(enumerate(fields["leaves"]))
+    cells: list[tuple[list[tuple[Exact, bool]], int]] = []
     for entry in law.tree:
         need(stack, Code.TREE_TRAILING, "law.json tree", "entries follow the end of the tree")
         path = stack.pop()
@@ -174,6 +180,8 @@ def check_law(program: Program, law: Law, proof: Any, lo: Exact, hi: Exact, part
             continue
         k, leaf = next(proofs, (-1, None))
         need(leaf is not None, Code.MISSING_OBLIGATION, "proof.leaves", "a leaf has no proof")
+        if entry != OUTSIDE:
+            cells.append((path, -2 - entry))
         if k % part[1] != part[0]:
             continue
         at, checked = f"leaf {k}", checked + 1
@@ -186,7 +194,86 @@ def check_law(program: Program, law: Law, proof: Any, lo: Exact, hi: Exact, part
                 _check_optimal(images[-2 - entry], path, fields["images"][k], at, Code.IMAGE)
     need(not stack, Code.TREE_INCOMPLETE, "law.json tree", "the tree ends before its leaves cover the box")
     need(next(proofs, None) is None, Code.UNEXPECTED_OBLIGATION, "proof.leaves", "there are more proofs than leaves")
+    if stable and loop is not None:
+        check_stability(cells, law.laws, loop, fields["stability"], part)
     return checked, outside
+
+
+def check_stability(cells: list[tuple[list[tuple[Exact, bool]], int]], laws: list[Exact], loop: tuple[Exact, Exact], given: Any,
+                    part: tuple[int, int] = (0, 1)) -> None:
+    r"""Check that a function with one quadratic form per map falls along a loop that never leaves the cells: exponential stability.
+
+    .. math:: V(θ) = (θ, 1)^T P_k (θ, 1) \ge m |θ|^2, \qquad V(A θ + B u(θ)) \le V(θ) - m |θ|^2
+
+    Parameters
+    ----------
+    cells : list of (path, k)
+        Every leaf with a value: rows with their strictness, and the number of its map.
+    laws : list of (p, d+1) arrays
+    loop : (A, B)
+    given : object
+        ``margin`` m, ``forms`` P (one for each map), ``positive`` (for each cell a list of products) and ``steps`` (for each pair of cells either
+        ``falls``, a list of products, or ``empty``, pairs of row and number).  A product is two rows and a number.  Row 0 is the constant one, then
+        come the rows of the cell, then those of the cell of the successor, as functions of θ.
+    part : (i, n)
+        Check only every n-th cell, starting at i.
+
+    Raises
+    ------
+    Refusal
+        ``NOT_DEFINITE``, ``DECREASE``, ``EMPTY_REGION`` where the law has no value at the origin, ``MISSING_OBLIGATION``, and what the readers raise.
+
+    Notes
+    -----
+    Soundness: docs/theory/pwa_equivalence.md.  Products of rows are not negative where both rows are not, so a form less non-negative multiples of
+    them that is semidefinite is not negative on the closed cells.  No pair is left out: one without ``falls`` has non-negative multiples of its
+    rows that add up to a negative constant, so the closed sets do not meet.  V is single-valued, since each point is in one leaf; it need not be
+    continuous.  A form whose closed cell holds the origin has no linear or constant part, so V is at most a multiple of |θ|² everywhere.
+    """
+    d, at = len(loop[0]), "proof.stability"
+    fields = take(given, at, {"margin": str, "forms": list, "positive": list, "steps": list})
+    margin, one = parse(fields["margin"], f"{at}.margin"), rationals([0] * d + [1])
+    need(margin > 0, Code.DECREASE, f"{at}.margin", "the margin is not positive")
+    need(len(fields["forms"]) == len(laws), Code.MISSING_OBLIGATION, at, "there is one form for each map of the law")
+    need(len(fields["positive"]) == len(fields["steps"]) == len(cells), Code.MISSING_OBLIGATION, at, "each cell has its proofs")
+    forms = [_array(form, f"{at}.forms", (d + 1, d + 1)) for form in fields["forms"]]
+    unit = margin * np.diag(1 - one)
+    home = any(all(row[d] > 0 or (row[d] == 0 and not strict) for row, strict in path) for path, _ in cells)
+    need(home, Code.EMPTY_REGION, at, "the law has no value at the origin")
+    for i, (path, k) in enumerate(cells):
+        own = [one, *(row for row, _ in path)]
+        pure = not forms[k][d].any() or any(row[d] < 0 for row in own)
+        need(pure, Code.NOT_DEFINITE, f"cell {i}", "it holds the origin, and its form has a linear or constant part")
+        if i % part[1] != part[0]:
+            continue
+        _check_form(forms[k] - unit, own, fields["positive"][i], Code.NOT_DEFINITE, f"cell {i}")
+        after = np.vstack([loop[1] @ laws[k], one])
+        after[:d, :d] = after[:d, :d] + loop[0]
+        steps = fields["steps"][i]
+        need(type(steps) is list and len(steps) == len(cells), Code.MISSING_OBLIGATION, f"cell {i}", "each pair of cells has its proof")
+        for j, ((other, m), step) in enumerate(zip(cells, steps, strict=True)):
+            rows, place = [*own, *(row @ after for row, _ in other)], f"step {i} to {j}"
+            shown = take(step, place, {}, {"falls": list, "empty": list})
+            need((shown["falls"] is None) != (shown["empty"] is None), Code.MALFORMED_CERTIFICATE, place, "one of falls and empty is expected here")
+            if shown["empty"] is None:
+                _check_form(forms[k] - unit - after.T @ forms[m] @ after, rows, shown["falls"], Code.DECREASE, place)
+                continue
+            pairs = [_pair(item, place) for item in shown["empty"]]
+            chosen, y = _indices([r for r, _ in pairs], len(rows), place), _array([v for _, v in pairs], place, (len(pairs),))
+            total = y @ rationals(rows)[chosen]
+            need((y >= 0).all() and not total[:d].any() and total[d] < 0, Code.DECREASE, place, "it is not shown that there is no such step")
+
+
+def _check_form(form: Exact, rows: list[Exact], products: list[Any], code: Code, at: str) -> None:
+    """The form is not negative where no row is: less non-negative multiples of products of rows it is semidefinite."""
+    need(type(products) is list, Code.MALFORMED_CERTIFICATE, at, "a list of products is expected here")
+    for item in products:
+        need(type(item) is list and len(item) == 3, Code.MALFORMED_CERTIFICATE, at, "a product is two rows and a number")
+        (a,), (b,), value = _indices(item[:1], len(rows), at), _indices(item[1:2], len(rows), at), parse(item[2], at, MAX_DIGITS)
+        need(value >= 0, code, at, "a multiplier is negative")
+        both = value * np.outer(rows[a], rows[b])
+        form = form - both - both.T
+    need(is_positive_semidefinite(form), code, at, "the form is not shown to be non-negative")
 
 
 def _conditions(program: Program, law: Exact, given: Any, at: str) -> Exact:
@@ -261,7 +348,8 @@ def _check_outside(rays: list[Exact], path: list[tuple[Exact, bool]], leaf: Any,
 
 def expected_claim(requirement: LawRequirement) -> dict[str, Any]:
     """The claim that answers a requirement."""
-    loop = {} if requirement.loop is None else {"loop": [[list(map(str, row)) for row in matrix] for matrix in requirement.loop]}
+    loop: dict[str, Any] = {} if requirement.loop is None else {"loop": [[list(map(str, row)) for row in matrix] for matrix in requirement.loop]}
+    loop |= {"stable": True} if requirement.stable else {}
     return {**loop, "property": requirement.property, "problem": requirement.problem_sha256, "outputs": requirement.outputs, "arithmetic": "real",
             "domain": {"lo": list(map(str, requirement.domain.lo)), "hi": list(map(str, requirement.domain.hi))}}
 
@@ -295,6 +383,6 @@ def check_equivalence(requirement: LawRequirement, bundle: Bundle, name: str, pa
     law, outputs = read_law(read_json(own, "law.json", Code.BAD_LAW)), requirement.outputs or len(program.weight)
     need(law.outputs == outputs, Code.BAD_SHAPE, "law.json", f"the law has {law.outputs} outputs, {outputs} are required")
     loop = None if requirement.loop is None else (rationals(requirement.loop[0]), rationals(requirement.loop[1]))
-    leaves, _ = check_law(program, law, read_json(bundle.read(proof["hints"], name), name), lo, hi, part, loop)
+    leaves, _ = check_law(program, law, read_json(bundle.read(proof["hints"], name), name), lo, hi, part, loop, requirement.stable)
     need(any(entry < OUTSIDE for entry in law.tree), Code.EMPTY_REGION, "law.json", "the law has no value anywhere in the domain")
     return proof["kind"], leaves, None

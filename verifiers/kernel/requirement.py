@@ -230,7 +230,8 @@ def _imitation(top: dict[str, Any]) -> Imitation | None:
 class LawRequirement:
     """What ``pwa_equivalence`` demands: on the box of parameters the law is the first ``outputs`` components of the minimiser of a mp-QP (all of
     them for None), and has no value exactly where that is infeasible.  The problem is a file of the caller's with this sha256.  With a ``loop`` of
-    matrices (A, B) the law has a value at A θ + B u(θ) wherever it has the value u(θ): it stays feasible for ever.
+    matrices (A, B) the law has a value at A θ + B u(θ) wherever it has the value u(θ): it stays feasible for ever.  If it is ``stable`` too, the
+    origin is exponentially stable in it, with all those θ attracted.
     """
 
     name: str
@@ -241,6 +242,7 @@ class LawRequirement:
     domain: Box
     minimum: str
     loop: tuple[tuple[Vector, ...], tuple[Vector, ...]] | None = None
+    stable: bool = False
     property: str = EQUIVALENCE
 
 
@@ -255,12 +257,13 @@ def read_law_requirement(data: bytes, name: str) -> LawRequirement | None:
     table = read_table(data, name)
     if table.get("property") != EQUIVALENCE:
         return None
-    top = _table({"property": str, "problem": _named_file, "domain": _box}, controller=_path, outputs=int, loop=_loop,
+    top = _table({"property": str, "problem": _named_file, "domain": _box}, controller=_path, outputs=int, loop=_loop, stable=bool,
                  evidence=_table({}, minimum=_word(*LEVELS)))(table, "")
     problem, digest = top["problem"]
     _need(top["outputs"] is None or top["outputs"] > 0, "outputs", "this is a number of components of the minimiser, at least one")
+    _need(not top["stable"] or top["loop"] is not None, "stable", "this is about a loop; add loop = { A = ..., B = ... }")
     return LawRequirement(name, problem, digest, top["controller"], top["outputs"], top["domain"], (top["evidence"] or {}).get("minimum") or "L2",
-                          top["loop"])
+                          top["loop"], top["stable"] or False)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import sys
 import warnings
 from typing import Any
 
-OPTIONS = {"CLARABEL": {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9}, "SCS": {"eps_abs": 1e-7, "eps_rel": 1e-7, "max_iters": 200000}}
+OPTIONS = {"CLARABEL": ("tol_gap_abs", "tol_gap_rel", "tol_feas"), "SCS": {"eps_abs": 1e-7, "eps_rel": 1e-7, "max_iters": 200000}}
 
 
-def answer(cp: Any, sparse: Any, np: Any, item: dict[str, Any], solver: str) -> dict[str, Any]:
+def answer(cp: Any, sparse: Any, np: Any, item: dict[str, Any], solver: str, options: dict[str, Any]) -> dict[str, Any]:
     """Solve one programme; an exception of the solver is its answer's status."""
     def matrix(table: dict[str, Any]) -> Any:
         return sparse.csr_matrix((table["value"], (table["row"], table["col"])), shape=table["shape"])
@@ -32,7 +32,7 @@ def answer(cp: Any, sparse: Any, np: Any, item: dict[str, Any], solver: str) -> 
         constraints.append(x[item["nonnegative"]] >= 0)
     problem = cp.Problem(cp.Maximize(np.array(item["objective"]) @ x), constraints)
     try:
-        problem.solve(solver=solver, **OPTIONS[solver])
+        problem.solve(solver=solver, **options)
     except cp.error.SolverError as error:
         return {"status": "solver_error", "says": str(error)}
     if problem.status != "optimal":
@@ -49,7 +49,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     text = sys.stdin.read()
     given = json.loads(text)
-    answers = [answer(cp, sparse, np, item, given["solver"]) for item in given["programmes"]]
+    own = OPTIONS[given["solver"]]
+    options = own if isinstance(own, dict) else dict.fromkeys(own, given["accuracy"])
+    answers = [answer(cp, sparse, np, item, given["solver"], options) for item in given["programmes"]]
     json.dump({"script": hashlib.sha256(text.encode()).hexdigest(), "solver": f"{given['solver']} (CVXPY {cp.__version__})", "answers": answers},
               sys.stdout)
 

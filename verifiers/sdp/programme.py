@@ -73,7 +73,7 @@ def absent() -> str | None:
 
 
 def solve(programmes: Sequence[Programme], *, solver: str = "CLARABEL", seconds: float = 60.0, memory: int = MEMORY,
-          command: Sequence[str] | None = None) -> list[Solution | Unsolved]:
+          accuracy: float = 1e-9, command: Sequence[str] | None = None) -> list[Solution | Unsolved]:
     """Solve programmes, one after the other, in one child process.
 
     Parameters
@@ -84,6 +84,8 @@ def solve(programmes: Sequence[Programme], *, solver: str = "CLARABEL", seconds:
         ``CLARABEL`` (interior points, accurate) or ``SCS`` (first order, coarse).
     seconds, memory
         Limits of the child: wall time (s), address space (bytes).
+    accuracy : float
+        Clarabel's tolerances of gap and feasibility; a margin that is much larger needs no smaller ones, which it may not reach.
     command : sequence of str, optional
         Program and arguments instead of the child of this module.
 
@@ -97,7 +99,7 @@ def solve(programmes: Sequence[Programme], *, solver: str = "CLARABEL", seconds:
         return [Unsolved("absent", missing)] * len(programmes)
     if solver not in SOLVERS:
         raise ValueError(f"solver {solver!r} is none of {', '.join(SOLVERS)}")
-    text = json.dumps({"solver": solver, "programmes": [_plain(p) for p in programmes]})
+    text = json.dumps({"solver": solver, "accuracy": accuracy, "programmes": [_plain(p) for p in programmes]})
     ran = run([*(command or [sys.executable, "-P", str(Path(__file__).with_name("cvxpy_child.py"))])], text, seconds, memory)
     if ran.status != "ok":
         return [Unsolved(ran.status, ran.says)] * len(programmes)

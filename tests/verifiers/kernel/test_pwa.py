@@ -344,6 +344,33 @@ def test_images_in_a_proof_without_a_loop_are_refused():
     assert caught.value.code is Code.MALFORMED_CERTIFICATE
 
 
+# this loop is exponentially stable: V = |θ|^2 falls by half of itself at least, in each leaf; with the law u1 = -θ1 / 2 at the origin
+def stability(cells):
+    """V = |θ|² with a small margin and no multiplier, every pair as a step."""
+    eye = [["1", "0", "0"], ["0", "1", "0"], ["0", "0", "0"]]
+    return {"margin": "1/100", "forms": [eye] * len(LOOPING.law.laws), "positive": [[]] * cells, "steps": [[{"falls": []}] * cells] * cells}
+
+
+def test_stability_is_asked_for_or_refused():
+    """Without the images, without the table, or with a table that nobody asks for: refused; and a loop that stays is not yet stable."""
+    cells = sum(entry < -1 for entry in LOOPING.law.tree)
+    tables = {**WITH_LOOP, "proof": {**WITH_LOOP["proof"], "stability": stability(cells)}}
+
+    def judged(tables, stable):
+        return check_law(read_program(tables["problem"], 2), read_law(tables["law"]), tables["proof"], PROBLEM.lb, PROBLEM.ub, (0, 1), LOOP, stable)
+
+    assert judged(WITH_LOOP, False) == (LOOPING.leaves, LOOPING.outside)
+    for given, stable, code in ((WITH_LOOP, True, Code.MALFORMED_CERTIFICATE), (tables, False, Code.MALFORMED_CERTIFICATE),
+                                (tables, True, Code.DECREASE)):  # in the leaf with u1 = -1, V = |θ|² does not fall without multipliers
+        with pytest.raises(Refusal) as caught:
+            judged(given, stable)
+        assert caught.value.code is code
+    leaving = {**tables, "proof": {**tables["proof"], "images": [[] for _ in tables["proof"]["images"]]}}
+    with pytest.raises(Refusal) as caught:
+        judged(leaving, True)
+    assert caught.value.code is Code.IMAGE, "states that leave are refused before anything is said about stability"
+
+
 # bundles --------------------------------------------------------------------------------------------------------------
 
 DATA = {"problem": to_json(PROBLEM), "law": laws.to_json(PART.law), "proof": json.dumps(PART.proof).encode()}
@@ -488,6 +515,8 @@ def test_no_other_file_than_the_controller_is_the_law(tmp_path, controller):
     (b"[domain]", b'loop = { A = [["1", "0"]], B = [["1"]] }\n[domain]', "BAD_SHAPE"),
     (b"[domain]", b'loop = { A = [], B = [] }\n[domain]', "BAD_SHAPE"),
     (b"[domain]", b'loop = { A = [[1.5]], B = ["1"] }\n[domain]', "BAD_REQUIREMENT"),
+    (b"[domain]", b"stable = true\n[domain]", "BAD_REQUIREMENT"), (b"[domain]", b'stable = "yes"\n[domain]', "BAD_REQUIREMENT"),
+    (b"[domain]", b'stable = 1\nloop = { A = [["1"]], B = [["1"]] }\n[domain]', "BAD_REQUIREMENT"),
     (b'lo = ["-4"', b'lo = ["9"', "BAD_REQUIREMENT"), (b'lo = ["-4"', b'lo = ["nan"', "BAD_NUMBER")])
 def test_requirements_are_read_strictly(own, old, new, code):
     folder = written(own.parent / "law.cert")

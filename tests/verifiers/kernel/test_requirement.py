@@ -356,6 +356,16 @@ def test_a_loop_is_read_as_exact_matrices():
     assert law('{ A = [["1"]], B = [["1", "2"]] }').loop == (((Fraction(1),),), ((Fraction(1), Fraction(2)),))
 
 
+def test_stability_belongs_to_a_loop():
+    text = LAW.format(digest="0" * 64, loop='{ A = [["1"]], B = [["1"]] }')
+    read = [read_law_requirement(text.replace("[domain]", f"stable = {word}\n[domain]").encode(), "law") for word in ("true", "false")]
+    assert [r.stable for r in (*read, read_law_requirement(text.encode(), "law"))] == [True, False, False]
+    alone = "\n".join(line for line in text.splitlines() if "loop" not in line).replace("[domain]", "stable = true\n[domain]")
+    with pytest.raises(Refusal) as no:
+        read_law_requirement(alone.encode(), "law")
+    assert (no.value.code, no.value.at) == (Code.BAD_REQUIREMENT, "stable")
+
+
 @pytest.mark.parametrize(("loop", "code"), [
     ('{ A = [["1", "0"], ["0", "1"]], B = [["1"]] }', Code.BAD_SHAPE), ('{ A = [["1"]], B = [["1"], ["2"]] }', Code.BAD_SHAPE),
     ('{ A = [], B = [] }', Code.BAD_SHAPE), ('{ A = [["1", "0"], ["0"]], B = [["1"], ["1"]] }', Code.BAD_SHAPE),
