@@ -69,11 +69,12 @@ def learn(pair: Pair, folder: Path, s: Settings) -> dict[str, Any]:
     """Learn V for a pair's controller on its box, or the wider one, in a fresh process."""
     box = [str(WIDER.get(pair.name, 1) * Fraction(str(b))) for b in pair.case["box"]]
     words = [sys.executable, "-m", "certctl", "learn", "roa", pair.case["plant"], "--controller", str(pair.folder / "controller.onnx"),
-             "--domain=" + ",".join(f"-{b}" for b in box) + ":" + ",".join(box), "--kappa", str(s.kappa), "--stages", "0", "--time-limit", str(s.seconds),
-             "--width", str(s.width), "--seed", str(s.seed), "--workers", "1", "-o", str(folder), "--output-format", "json"]
+             "--domain=" + ",".join(f"-{b}" for b in box) + ":" + ",".join(box), "--kappa", str(s.kappa), "--stages", "0",
+             "--time-limit", str(s.seconds), "--width", str(s.width), "--seed", str(s.seed), "--workers", "1", "-o", str(folder),
+             "--output-format", "json"]
+    words += [word for key, value in pair.case["parameters"].items() for word in ("--param", f"{key}={value}")]
     if pair.case["time"] == "discrete":
         words += ["--time", "discrete", "--dt", pair.case["dt"], "--method", pair.case["method"]]
-    words += [word for key, value in pair.case["parameters"].items() for word in ("--param", f"{key}={value}")]
     with clock() as spent:
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if not done.stdout:

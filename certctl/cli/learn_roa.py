@@ -61,6 +61,8 @@ def roa(
                                            show_default=False)] = None,
     method: Annotated[Method | None, typer.Option("--method", help="How the equations are discretised; with --time discrete.",
                                                   show_default="rk4")] = None,
+    rate: Annotated[str | None, typer.Option("--rate", metavar="R", help="Rate of decrease to ask for, exact: V' <= -R V (1/s), or "
+                                             "V(x+) <= (1 - R) V(x) a step.", show_default="none: plain attraction")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of all random numbers.", min=0)] = 0,
     time_limit: Annotated[float, typer.Option("--time-limit", metavar="S", help="Seconds for training and proofs.", min=1.0)] = 600.0,
     kappa: Annotated[float, typer.Option("--kappa", metavar="K", help="Up to 3 states: how much of the box the region is to fill; more is steeper.",
@@ -93,9 +95,9 @@ def roa(
         law, graph = given or (None, None)
         settings = Settings(seed, time_limit, Scheme(kappa=kappa), (width, 10), growing=Growing(stages=stages), workers=processes)
         if dt is not None:
-            sampled = make_sampled_task(plant, values, dt, (method or Method.rk4).value, box, graph)
+            sampled = make_sampled_task(plant, values, dt, (method or Method.rk4).value, box, graph, rate=rate)
             learner: RoaLearner = SampledLearner(sampled, settings, law)
-        elif (task := make_task(plant, values, box, graph)).n <= MOST_STATES:
+        elif (task := make_task(plant, values, box, graph, rate=rate)).n <= MOST_STATES:
             learner = ZubovLearner(task, settings, law)
         else:
             learner = EllipsoidLearner(task, EllipsoidSettings(seed, time_limit, workers=processes), law)

@@ -49,6 +49,13 @@ def test_a_broken_run_is_never_proved_with_its_ellipsoid(fault, trained, tmp_pat
     assert verdict.outcome in ("REFUTED", "UNKNOWN") and verdict.bundle is None and not list(tmp_path.rglob("*.cert"))
 
 
+def test_a_rate_is_kept_beside_the_reserve_and_is_part_of_the_question():
+    plain, fast = (EllipsoidLearner(make_task("cartpole", {}, rate=rate), QUICK) for rate in (None, "1/5"))
+    assert fast._start().rate == pytest.approx(plain._start().rate + 0.2, rel=0.5) and fast._start().rate > 0.2
+    assert fast._digest() != plain._digest()
+    assert 'rate = "1/5"' in ellipsoid_text(fast.task) and "exponential" in ellipsoid_text(fast.task) and "lyapunov" not in ellipsoid_text(fast.task)
+
+
 def test_a_given_controller_that_does_not_stabilise_is_no_task():
     task = make_task("cartpole", {})
     law = gains_graph(task, np.array([1.0, 2.0, 1.0, 2.0]))

@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 from certctl.cli.main import run
 from certctl.learners.roa.candidate import Candidate
 from certctl.learners.roa.files import function_graph, policy_graph, requirement_text, write_candidate
-from certctl.learners.roa.fit import Weights, draw, improve, residuals, violations
+from certctl.learners.roa.fit import Weights, _decrease_by_weights, draw, improve, residuals, violations
 from certctl.learners.roa.growth import Growing
 from certctl.learners.roa.network import Map
 from certctl.learners.roa.task import CannotLearn, Task, make_task
@@ -226,6 +226,42 @@ def test_command_line_reports_and_resumes(tmp_path, capsys):
     second = json.loads(capsys.readouterr().out)
     assert second["training"]["figures"]["rounds"] >= first["training"]["figures"]["rounds"]
     assert second["outcome"] == "PROVED" and second["region"]["volume_lower_bound"] >= first["region"]["volume_lower_bound"]
+
+
+# a rate ---------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("rate", "message"), [("0", "is positive"), ("-1/10", "is positive"), ("1e-3", "not an exact number")])
+def test_a_rate_that_is_none_is_one_sentence(rate, message):
+    with pytest.raises(CannotLearn, match=message):
+        make_task("double_integrator", {}, BOX, rate=rate)
+
+
+def test_a_decrease_slower_than_the_rate_is_a_violation():
+    """With margins of zero the residual is V' + rate V over the scale, and its derivatives by the weights are the differences."""
+    plain, quick = random_candidate(integrator()), Weights(margin=0.0, angle=0.0)
+    xi = RNG.uniform(-0.9, 0.9, (200, 2))
+    at = plain.at(xi)
+    falls = at.rate < 0
+    asked_for = replace(plain, task=replace(plain.task, rate="3"))
+    scale = at.rate / violations(plain, xi, quick)[0]
+    found = violations(asked_for, xi, quick)[0]
+    np.testing.assert_allclose(found * scale, at.rate + 3 * at.value, rtol=1e-9, atol=1e-12)
+    assert ((found > 0) & falls).any()
+    flat, h = asked_for.flat(), 1e-6
+    moved = [(asked_for.like(flat + h * e).at(xi[:6]), asked_for.like(flat - h * e).at(xi[:6])) for e in np.eye(flat.size)]
+    slope = np.stack([((a.rate + 3 * a.value) - (b.rate + 3 * b.value)) / (2 * h) for a, b in moved], axis=1)
+    np.testing.assert_allclose(_decrease_by_weights(asked_for.at(xi[:6])), slope, rtol=1e-5, atol=1e-6 * float(np.abs(slope).max()))
+
+
+def test_a_rate_beyond_the_loops_own_is_refuted(trained, tmp_path):
+    candidate = last_candidate(trained, trained.requirement.parent)
+    verdict = asked(candidate, tmp_path, "9/10", make_task("double_integrator", {}, BOX, rate="20"))
+    assert verdict.outcome == "REFUTED" and verdict.bundle is None and not list(tmp_path.rglob("*.cert"))
+
+
+def test_a_checkpoint_of_another_rate_is_passed_over(trained):
+    other = ZubovLearner(make_task("double_integrator", {}, BOX, rate="1/10"), trained.settings)
+    assert trained.can_resume(trained.requirement.parent) and not other.can_resume(trained.requirement.parent)
 
 
 # broken runs ---------------------------------------------------------------------------------------------------------

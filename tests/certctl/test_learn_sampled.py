@@ -162,6 +162,24 @@ def test_command_line_learns_for_a_given_controller_and_resumes(tmp_path, capsys
     assert run([*arguments, "--dt", "1/4"]) == 2  # another question in the same folder
 
 
+@pytest.mark.parametrize("rate", ["1", "3/2", "0"])
+def test_a_rate_that_no_step_has_is_one_sentence(rate):
+    with pytest.raises(CannotLearn, match="rate"):
+        make_sampled_task("double_integrator", {}, "1/5", "rk4", BOX, rate=rate)
+
+
+def test_a_rate_is_trained_for_and_is_part_of_the_claim(tmp_path, capsys):
+    """A rate per step is one of the mean rate of V over the step's length; the bundle claims exponential stability with it."""
+    assert make_sampled_task("double_integrator", {}, "1/5", "rk4", BOX, rate="1/50").decay == pytest.approx(0.1)
+    arguments = ["learn", "roa", "double_integrator", "--time", "discrete", "--dt", "1/5", "--domain=-2,-2:2,2", "--width", "5", "--workers", "1",
+                 "--stages", "0", "--rate", "1/50", "--time-limit", "60", "-o", str(tmp_path / "di"), "--output-format", "json"]
+    assert run(arguments) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["outcome"] == "PROVED" and told["property"] == "exponential_stability_roa" and told["region"]["volume_lower_bound"] > 3
+    claim = json.loads((tmp_path / "di" / "requirement.cert" / "certificate.json").read_text(encoding="utf-8"))["predicate"]["claim"]
+    assert claim["rate"] == "1/50"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "parameters", "half", "published"), [
     ("pendulum", {"torque_limit": "6"}, "12", 253.7), ("path_tracking", {"steering_limit": "0.5"}, "3", 14.08)])

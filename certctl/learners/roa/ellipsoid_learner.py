@@ -53,7 +53,7 @@ class EllipsoidSettings:
     costs : tuple of float
         Weights of the input, relative to the task's, of the regulators to begin with.
     reserve : float
-        The rate of decrease to keep, as a share of the first regulator's: room for the proof.
+        The rate of decrease to keep beyond the task's, as a share of the first regulator's: room for the proof.
     rounds, legs : int
         Generations of the evolution strategy for each state in one leg; legs at most.  A checkpoint is written after each.
     gain : float
@@ -142,7 +142,8 @@ class EllipsoidLearner(Learner):
                 raise RuntimeError("the prover was not asked")
             if region_volume(verdict) > s.enough * sampled or time.monotonic() - began > s.last_start * s.time_limit:
                 break
-            state = replace(state, rate=s.stiffen * state.rate, settled=False)
+            decay = self.task.decay
+            state = replace(state, rate=decay + s.stiffen * (state.rate - decay), settled=False)
         if verdict.counterexample is not None:
             self.counterexamples = np.array([verdict.counterexample["x"]])
         figures |= {"boxes": float(verdict.boxes), "certified volume": region_volume(verdict)}
@@ -200,7 +201,7 @@ class EllipsoidLearner(Learner):
             p, k = task.regulator
             gains = np.zeros(0) if self.controller is not None else (-k / self.task.limits[1][:, None]).T.ravel()
             loop = self._given_loop(0.0) if self.controller is not None else self._loop(0.0)
-            rate = s.reserve * -2 * float(np.linalg.eigvals(loop.jacobian(gains)).real.max())
+            rate = self.task.decay + s.reserve * -2 * float(np.linalg.eigvals(loop.jacobian(gains)).real.max())
             found = widen(replace(loop, rate=rate), p, gains, seed=s.seed, rounds=0)
             if found is not None and (best is None or self._volume(found[0]) > self._volume(best.p)):
                 best = _State(found[0], found[1], rate)
@@ -262,7 +263,7 @@ class EllipsoidLearner(Learner):
 
     def _digest(self) -> str:
         """What a checkpoint belongs to: the settings but for time and legs, the plant and domain, the given controller."""
-        told = {**asdict(self.settings), "lo": self.task.lo, "hi": self.task.hi, "r": self.task.input_cost}
+        told = {**asdict(self.settings), "lo": self.task.lo, "hi": self.task.hi, "r": self.task.input_cost, "asked": self.task.rate}
         for key in ("time_limit", "training_share", "legs", "gain", "attempts", "enough", "stiffen", "last_start", "scales",
                     "wide_scales", "step_share", "workers"):
             told.pop(key)

@@ -32,12 +32,14 @@ def write_candidate(candidate: Candidate, folder: Path, controller: bytes | None
 
 
 def requirement_text(task: Task, level: str = "max") -> str:
-    """The question: a level on the domain, by default the largest provable one, for the plant's parameters."""
-    lines = ['property   = "asymptotic_stability_roa"', f'plant      = "{task.plant.name}"', 'controller = "controller.onnx"',
-             'lyapunov   = "lyapunov.onnx"', *task.timing, 'saturation = "clip"', "", "[parameters]",
+    """The question: a level on the domain, by default the largest provable one, for the plant's parameters, with the rate where there is one."""
+    lines = [f'property   = "{"asymptotic" if task.rate is None else "exponential"}_stability_roa"', f'plant      = "{task.plant.name}"',
+             'controller = "controller.onnx"', 'lyapunov   = "lyapunov.onnx"', *task.timing, 'saturation = "clip"', "", "[parameters]",
              *(f"{p.name} = {json.dumps(p.value)}" for p in task.plant.parameters if task.plant.dt is None or p.name != "dt"), "", "[domain]",
              f"lo = {json.dumps(task.lo)}",
              f"hi = {json.dumps(task.hi)}", "", "[region]", f'level = "{level}"', f'min_volume = "{least(task)}"']
+    if task.rate is not None:
+        lines += ["", "[decrease]", f'rate = "{task.rate}"']
     return "\n".join(lines) + "\n"
 
 

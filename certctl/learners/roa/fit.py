@@ -4,9 +4,9 @@ Five kinds of residual, each a mean over its states:
 
 * *value*: :math:`(V - V_t)/(2\sqrt{V_t + .01})` against the estimate, on the box;
 * *input*: :math:`(u - u_t)/h`;
-* *decrease*: :math:`\max(0, \dot V + m\,\ell/\kappa + \gamma\,|\nabla V||f|)/(|\xi|^2 + \beta\,|\nabla V||f|)` where V is at most a little above its
-  level 1, at all scales about the equilibrium, and at the worst states of a larger sample (the counterexamples); the margins m and gamma
-  shorten the proof;
+* *decrease*: :math:`\max(0, \dot V + \rho V + m\,\ell/\kappa + \gamma\,|\nabla V||f|)/(|\xi|^2 + \beta\,|\nabla V||f|)`, with rho the rate that is
+  asked for, where V is at most a little above its level 1, at all scales about the equilibrium, and at the worst states of a larger sample (the
+  counterexamples); the margins m and gamma shorten the proof;
 * *size*: :math:`\max(0, V - .97)` on the estimated region;
 * *local*: V and u against the regulator's cost and law near the equilibrium, relative to these.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from operator import methodcaller
 
 import numpy as np
 
@@ -123,7 +122,13 @@ def _decrease(at: Point, weights: Weights) -> tuple[Floats, Floats]:
     """By how much the decrease is missed (N,), positive where it is, and the scale that this is measured on (N,)."""
     length = np.linalg.norm(at.gradient, axis=1) * np.linalg.norm(at.rates, axis=1)
     need = weights.margin / at.candidate.kappa * at.candidate.task.running_cost(at.xi, at.input) + weights.angle * length
-    return at.rate + need, (at.xi**2).sum(axis=1) + weights.slack * length + FLOOR
+    return at.rate + at.candidate.task.decay * at.value + need, (at.xi**2).sum(axis=1) + weights.slack * length + FLOOR
+
+
+def _decrease_by_weights(at: Point) -> Floats:
+    """Derivatives (N, weights) of the rate of V plus its value times the rate asked for; the margins are held fixed."""
+    decay = at.candidate.task.decay
+    return at.rate_by_weights() + decay * at.value_by_weights() if decay else at.rate_by_weights()
 
 
 def residuals(candidate: Candidate, batch: Batch, weights: Weights, slopes: bool = True) -> tuple[Floats, Floats | None]:
@@ -161,7 +166,7 @@ def residuals(candidate: Candidate, batch: Batch, weights: Weights, slopes: bool
     if weights.decrease and len(batch.steep):
         at = candidate.at(batch.steep)
         short, scale = _decrease(at, weights)
-        add(np.maximum(short, 0.0) / scale, methodcaller("rate_by_weights"), at, 1 / scale, weights.decrease)
+        add(np.maximum(short, 0.0) / scale, _decrease_by_weights, at, 1 / scale, weights.decrease)
     return np.concatenate(found), np.concatenate(table) if slopes else None
 
 

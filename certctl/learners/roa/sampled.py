@@ -47,6 +47,11 @@ class SampledTask(Task):
         return float(self.plant.values[-1])
 
     @property
+    def decay(self) -> float:
+        """The rate asked for, V(x+) <= (1 - rate) V(x), as one of the mean rate of V, in 1/s."""
+        return super().decay / self.step
+
+    @property
     def timing(self) -> tuple[str, ...]:
         """Lines of the requirement that say what time is."""
         return 'time       = "discrete"', f'dt         = "{self.plant.dt}"', f'method     = "{self.method}"'
@@ -133,15 +138,17 @@ def move(task: Task, xi: Floats, u: Floats, cell: float, scheme: Scheme) -> tupl
 
 def make_sampled_task(name: str, parameters: Mapping[str, str], dt: str, method: str = "rk4",
                       domain: tuple[Sequence[str], Sequence[str]] | None = None, controller: Graph | None = None,
-                      input_cost: float = 0.1) -> SampledTask:
+                      input_cost: float = 0.1, rate: str | None = None) -> SampledTask:
     """Take a shipped continuous plant and sample it.
 
     Raises
     ------
     CannotLearn
-        As :func:`make_task`; and for a step that is not positive, an unknown method, or more than three states.
+        As :func:`make_task`; and for a step that is not positive, an unknown method, a rate of 1 or more, or more than three states.
     """
-    task = make_task(name, parameters, domain, controller, input_cost)
+    task = make_task(name, parameters, domain, controller, input_cost, rate)
+    if not task.decay < 1:
+        raise CannotLearn(f"rate {rate}: in discrete time V+ <= (1 - rate) V needs a rate below 1")
     if method not in METHODS:
         raise CannotLearn(f"method {method}: write one of {', '.join(METHODS)}")
     if task.n > MOST_STATES:
@@ -150,4 +157,4 @@ def make_sampled_task(name: str, parameters: Mapping[str, str], dt: str, method:
         plant = task.plant.discretize(method, dt)
     except ValueError as problem:
         raise CannotLearn(str(problem)) from None
-    return SampledTask(plant, task.lo, task.hi, input_cost, controller, method)
+    return SampledTask(plant, task.lo, task.hi, input_cost, controller, rate, method)

@@ -43,6 +43,8 @@ class Task:
         r.
     controller : Graph or None
         A given controller; None when one is to be learned.
+    rate : str or None
+        Exact text of the rate of decrease that is asked for, V' <= -rate V, in 1/s; None is plain attraction.
     """
 
     plant: Plant
@@ -50,6 +52,12 @@ class Task:
     hi: tuple[str, ...]
     input_cost: float = 0.1
     controller: Graph | None = None
+    rate: str | None = None
+
+    @property
+    def decay(self) -> float:
+        """The rate asked for, in 1/s; 0 for plain attraction."""
+        return 0.0 if self.rate is None else float(exact(self.rate))
 
     @property
     def timing(self) -> tuple[str, ...]:
@@ -155,13 +163,14 @@ class Task:
 
 
 def make_task(name: str, parameters: Mapping[str, str], domain: tuple[Sequence[str], Sequence[str]] | None = None,
-              controller: Graph | None = None, input_cost: float = 0.1) -> Task:
+              controller: Graph | None = None, input_cost: float = 0.1, rate: str | None = None) -> Task:
     """Take a shipped plant with other parameter values, and a domain (the plant's own by default).
 
     Raises
     ------
     CannotLearn
-        With the reason: no such plant or parameter, an interval, an input without limits, an equilibrium outside of the domain or of the limits.
+        With the reason: no such plant or parameter, an interval, an input without limits, an equilibrium outside of the domain or of the limits,
+        a rate that is not positive.
     """
     try:
         plant = systems.load(name).with_parameters(**parameters)
@@ -183,4 +192,10 @@ def make_task(name: str, parameters: Mapping[str, str], domain: tuple[Sequence[s
         raise CannotLearn(f"{name}: the domain needs {len(plant.states)} lower and upper ends with the equilibrium between them")
     if not (np.abs(plant.rest[1] - 0.5 * sum(plant.input_limits)) < 0.5 * (plant.input_limits[1] - plant.input_limits[0])).all():
         raise CannotLearn(f"{name}: the input at the equilibrium does not lie between its limits; raise the limits")
-    return Task(plant, lo, hi, input_cost, controller)
+    try:
+        positive = rate is None or exact(rate) > 0
+    except ValueError as problem:
+        raise CannotLearn(f"rate: {problem}") from None
+    if not positive:
+        raise CannotLearn(f"rate {rate}: a rate of decrease is positive; leave it out for plain attraction")
+    return Task(plant, lo, hi, input_cost, controller, rate)

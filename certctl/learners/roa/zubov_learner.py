@@ -302,7 +302,7 @@ class ZubovLearner(Learner):
 
     def _digest(self) -> str:
         """What a checkpoint belongs to: the settings but for time, the plant and domain, the given controller."""
-        told: dict[str, Any] = {**asdict(self.settings), "lo": self.task.lo, "hi": self.task.hi, "r": self.task.input_cost}
+        told: dict[str, Any] = {**asdict(self.settings), "lo": self.task.lo, "hi": self.task.hi, "r": self.task.input_cost, "rate": self.task.rate}
         for key in ("time_limit", "proof_budget", "workers"):
             told.pop(key)
         data = repr(sorted(told.items())) + self.task.plant.to_json()
