@@ -441,10 +441,11 @@ def test_learning_in_small():
 @pytest.mark.slow
 def test_learning_in_discrete_time_in_small():
     """The figure beside it is the published one of another box, and counts only as something to exceed."""
-    case = roa_discrete.Case("double_integrator", ("input_limit", "1"), ("2", "2"), "1/5", "rk4", 3.0, "no_such_pair", 4.0)
+    case = roa_discrete.Case("double_integrator", ("input_limit", "1"), ("2", "2"), "1/5", "rk4", 3.0, "no_such_pair", 4.0, "1/1000")
     report = roa_discrete.run(roa_discrete.Settings((case,), (0,), 30.0, 21))
     row = report.tables[0].rows[0]
-    assert failed(report) == [] and row[1] == 1 and row[5] == 4.0 < row[4] <= row[2] * 1.001 and 0 < row[6] < row[2] < 1.2 * row[7] <= 1.2 * row[8]
+    assert failed(report) == [] and row[1:3] == ("1/1000", 1) and row[5] == 4.0 < row[4] <= row[3] * 1.001
+    assert 0 < row[6] < row[3] < 1.2 * row[7] <= 1.2 * row[8]
 
 
 @pytest.mark.slow
