@@ -319,8 +319,8 @@ TASKS = [("double_integrator", {}, BOX), ("van_der_pol", {}, (("-3", "-4"), ("3"
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sign", "limit", "parameter", "truncated"])
 @pytest.mark.parametrize("index", range(len(TASKS)))
-def test_twenty_broken_runs_are_never_proved(index, kind, tmp_path, record_property):
-    """`--junitxml` counts the outcomes."""
+def test_twenty_broken_runs_are_never_proved(index, kind, tmp_path):
+    """`pytest -m slow -rP` shows the outcomes."""
     name, parameters, box = TASKS[index]
     task = make_task(name, parameters, box)
     learner = ZubovLearner(task, replace(QUICK, seed=index, widths=(8, 5), fit_rounds=1 if kind == "truncated" else 10,
@@ -333,5 +333,5 @@ def test_twenty_broken_runs_are_never_proved(index, kind, tmp_path, record_prope
     else:
         candidate, plant = broken(kind, candidate)
     verdict = asked(candidate, tmp_path / "asked", "9/10", plant)
-    record_property("outcome", verdict.outcome)
+    print("outcome", verdict.outcome)
     assert verdict.outcome in ("REFUTED", "UNKNOWN") and verdict.bundle is None and not list((tmp_path / "asked").rglob("*.cert"))
