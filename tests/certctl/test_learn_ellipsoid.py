@@ -18,7 +18,7 @@ from verifiers.load.to_onnx import to_onnx
 from verifiers.prove import verify
 
 RNG = np.random.default_rng(3)
-QUICK = EllipsoidSettings(time_limit=90, rounds=60, legs=2, attempts=1)
+QUICK = EllipsoidSettings(time_limit=600, rounds=60, legs=2, attempts=1)
 PUBLISHED = 306.1
 """Certified volume of the two-stage Zubov method for |u| <= 30 on this box, the mean of five seeds."""
 
