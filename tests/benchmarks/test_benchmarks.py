@@ -30,6 +30,7 @@ from benchmarks import (
     roa_learning,
     run,
     sdp_layer,
+    stable_loops,
     yann,
     yann_law,
 )
@@ -423,6 +424,13 @@ def test_networks_and_loops_of_laws_in_small():
     assert row[3] >= 3000 and 1900 < row[4] < row[3] and 0 <= row[5] <= row[6] < 1e-7
     assert constant[1] == pytest.approx(82.99, rel=1e-3) and constant[2] == "no"
     assert without[6] > 100 and str(without[7]).endswith("steps") and with_set[6] == 0 and with_set[8] and not without[8]
+
+
+def test_a_stable_loop_in_small(cases):
+    report = stable_loops.run(stable_loops.Settings(("dint N=4",), 2000))
+    (row,) = report.tables[0].rows
+    assert failed(report) == [] and row[2:4] == ("no", 11) and row[4] ** 2 == row[5] + row[6] and row[-1] == "proved"
+    assert 0 < row[7] < 0.1 < 1 < row[8] < 1.1
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from scipy import sparse
 from scipy.optimize import linprog
 from scipy.spatial import QhullError
 
+from verifiers.explicit_mpc.exact import primitive
 from verifiers.explicit_mpc.law import OUTSIDE, Law
 from verifiers.explicit_mpc.problem import Exact, Floats
 from verifiers.explicit_mpc.solve import facets
@@ -69,10 +70,10 @@ class _Cone:
 
 
 def leaf_rows(law: Law) -> list[tuple[Exact, int]]:
-    """For each leaf with a value, in the kernel's order, the rows (r, d+1) of its closed cell, box first, and the number of its map."""
+    """For each leaf with a value, in the kernel's order, the rows (r, d+1) of its closed cell, box first, in integers, and the number of its map."""
     d = len(law.lb)
     eye = np.eye(d, dtype=object)
-    walls = [*np.column_stack([eye, -law.lb]), *np.column_stack([-eye, law.ub])]
+    walls = [rationals(primitive(row * Fraction(1))) for row in (*np.column_stack([eye, -law.lb]), *np.column_stack([-eye, law.ub]))]
     stack, found = [walls], []
     for entry in law.tree:
         path = stack.pop()

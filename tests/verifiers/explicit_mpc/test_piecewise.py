@@ -86,6 +86,17 @@ def test_the_kernel_accepts_it_and_refuses_each_transition_that_is_left_out(foun
             check_stability(cells, list(part.law.laws), loop, proof)
 
 
+def test_a_box_of_fractions_is_a_box_like_any_other(tmp_path):
+    """The kernel's rows are integers without common factor; numbers of products belong to those."""
+    from verifiers.explicit_mpc.prove import certify
+
+    half = replace(SHORT, A=fractions([["1/2", 0], ["1/3", "1/2"]]), horizon=1, lb=fractions([["-2/5", "-3/7"]])[0],
+                   ub=fractions([["2/5", "3/7"]])[0], x=((), ()))
+    proved = certify(condense(half), tmp_path / "half.cert", outputs=1, loop=(half.A, half.B), stable=True)
+    assert proved.receipt.outcome == "ACCEPTED", proved.receipt
+    assert any(abs(row[-1]) not in (0, 1) for rows, _ in leaf_rows(proved.partition.law) for row in rows[:4])
+
+
 def test_a_loop_that_does_not_converge_has_no_function():
     still = replace(SHORT, A=fractions([[1]]), B=fractions([[0]]), Q=fractions([[1]]), P=fractions([[1]]), horizon=1, x=((), ()),
                     lb=np.array([-ONE], dtype=object), ub=np.array([ONE], dtype=object))
