@@ -16,8 +16,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from certctl.learners.roa.ellipsoid_learner import FILES, EllipsoidLearner, EllipsoidSettings, gains_graph
+from certctl.learners.roa.ellipsoid_learner import FILES, EllipsoidLearner, EllipsoidSettings
 from certctl.learners.roa.files import ellipsoid_text, region_volume
+from certctl.learners.roa.law import law_graph
 from certctl.learners.roa.task import make_task
 from certctl.plot import palette
 from certctl.view import View, open_view
@@ -31,7 +32,7 @@ MARKERS = "osD^v"
 SHARES = (0.3, 0.5, 0.65, 0.8, 0.95)
 """Of the lengths of the ellipsoid's axes."""
 BUDGET_S = 120.0
-SETTINGS = EllipsoidSettings(rounds=30)
+SETTINGS = EllipsoidSettings(rounds=30, neurons=0)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def proofs(name: str, scratch: Path) -> tuple[list[Point], View]:
     for share in SHARES:
         folder = scratch / f"{name}-{share}"
         folder.mkdir()
-        (folder / FILES[0]).write_bytes(to_onnx(gains_graph(task, state.gains), double=True))
+        (folder / FILES[0]).write_bytes(to_onnx(law_graph(task, state.gains), double=True))
         text = ellipsoid_text(task)
         text = text[:text.index("min_volume")] + 'min_volume = "0.000000000001"\n'
         (folder / FILES[1]).write_text(text, encoding="utf-8", newline="\n")

@@ -70,6 +70,8 @@ def roa(
     stages: Annotated[int, typer.Option("--stages", metavar="N", help="Up to 3 states: how often kappa grows, at most, to a larger region.",
                                           min=0, max=20)] = 8,
     width: Annotated[int, typer.Option("--width", metavar="N", help="Up to 3 states: neurons in each hidden layer of V.", min=1, max=256)] = 24,
+    neurons: Annotated[int, typer.Option("--neurons", metavar="N", help="Beyond 4 states: tanh neurons of the controller; 0 is a linear law.", min=0,
+                                         max=64)] = 4,
     workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes of the prover.", show_default="all cores", min=1)] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a candidate of another question in DIR.")] = False,
     output_format: Format = OutputFormat.text,
@@ -100,7 +102,7 @@ def roa(
         elif (task := make_task(plant, values, box, graph, rate=rate)).n <= MOST_STATES:
             learner = ZubovLearner(task, settings, law)
         else:
-            learner = EllipsoidLearner(task, EllipsoidSettings(seed, time_limit, workers=processes), law)
+            learner = EllipsoidLearner(task, EllipsoidSettings(seed, time_limit, workers=processes, neurons=neurons), law)
         present = [name for name in (*NAMES, "requirement.cert") if os.path.lexists(out / name)]
         if present and not force and not learner.can_resume(out):
             raise UsageError(f"{out / present[0]} exists already and {out / CHECKPOINT} does not belong to this question; give --force, or another "

@@ -458,9 +458,9 @@ def test_learning_in_discrete_time_in_small():
 
 @pytest.mark.slow
 def test_learning_beyond_three_states_in_small():
-    report = roa_ellipsoids.run(roa_ellipsoids.Settings((("cartpole", (0,), 60.0),)))
+    report = roa_ellipsoids.run(roa_ellipsoids.Settings((("cartpole", (0,), 60.0, 0),)))
     row = report.tables[0].rows[0]
-    assert failed(report) == [] and row[1] == 4 and roa_ellipsoids.CARTPOLE < row[4] <= row[6] < row[7]
+    assert failed(report) == [] and row[1] == 4 and roa_ellipsoids.CARTPOLE < row[5] <= row[7] < row[9] and row[7] < row[8] < row[9]
 
 
 @pytest.mark.slow

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from certctl.cli.main import run
-from certctl.learners.roa.ellipsoid_learner import CHECKPOINT, FILES, EllipsoidLearner, EllipsoidSettings, gains_graph
+from certctl.learners.roa.ellipsoid_learner import CHECKPOINT, FILES, EllipsoidLearner, EllipsoidSettings
 from certctl.learners.roa.files import ellipsoid_text, region_volume
+from certctl.learners.roa.law import law_graph
 from certctl.learners.roa.task import CannotLearn, make_task
 from verifiers.load.floats import evaluate
 from verifiers.load.to_onnx import to_onnx
@@ -42,7 +43,7 @@ def test_a_broken_run_is_never_proved_with_its_ellipsoid(fault, trained, tmp_pat
         gains = 0.15 * gains
     else:
         asked = make_task("cartpole", {"force_limit": "3"} if fault == "limit" else {"l": "6"})
-    (tmp_path / FILES[0]).write_bytes(to_onnx(gains_graph(task, gains), double=True))
+    (tmp_path / FILES[0]).write_bytes(to_onnx(law_graph(task, gains), double=True))
     text = ellipsoid_text(asked)
     (tmp_path / FILES[1]).write_text(text[:text.index("min_volume")] + 'min_volume = "300"\n', encoding="utf-8")
     verdict = verify(tmp_path / FILES[1], budget=20, workers=1, quadratics=(state.p / task.width / task.width[:, None],))
@@ -59,7 +60,7 @@ def test_a_rate_is_kept_beside_the_reserve_and_is_part_of_the_question():
 
 def test_a_given_controller_that_does_not_stabilise_is_no_task():
     task = make_task("cartpole", {})
-    law = gains_graph(task, np.array([1.0, 2.0, 1.0, 2.0]))
+    law = law_graph(task, np.array([1.0, 2.0, 1.0, 2.0]))
     with pytest.raises(CannotLearn, match="not stable near"):
         EllipsoidLearner(replace(task, controller=law), QUICK, b"")._start()
 
@@ -77,7 +78,7 @@ def test_a_checkpoint_of_another_question_is_passed_over(trained):
 @pytest.mark.parametrize("name", ["cartpole", "quadrotor2d", "ducted_fan"])
 def test_the_law_keeps_its_limits_and_meets_the_equilibrium(name):
     task = make_task(name, {})
-    law = gains_graph(task, 30 * RNG.standard_normal(task.n * len(task.limits[1])))
+    law = law_graph(task, 30 * RNG.standard_normal(task.n * len(task.limits[1])))
     u = evaluate(law, task.rest + task.width * RNG.uniform(-1, 1, (500, task.n)))
     lo, hi = task.plant.input_limits
     assert (u >= lo - 1e-12).all() and (u <= hi + 1e-12).all()
@@ -127,7 +128,7 @@ def test_a_smaller_region_does_not_replace_a_larger_one(trained, tmp_path):
 def test_the_command_takes_six_states_and_a_given_controller(tmp_path, capsys):
     task = make_task("pvtol", {}, input_cost=1.0)
     half = task.limits[1]
-    (tmp_path / "law.onnx").write_bytes(to_onnx(gains_graph(task, (-task.regulator[1] / half[:, None]).T.ravel()), double=True))
+    (tmp_path / "law.onnx").write_bytes(to_onnx(law_graph(task, (-task.regulator[1] / half[:, None]).T.ravel()), double=True))
     code = run(["learn", "roa", "pvtol", "--controller", str(tmp_path / "law.onnx"), "--time-limit", "20", "--workers", "1",
                 "-o", str(tmp_path / "out"), "--output-format", "json"])
     told = json.loads(capsys.readouterr().out)

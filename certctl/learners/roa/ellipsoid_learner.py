@@ -1,10 +1,11 @@
-r"""``certctl learn roa`` beyond three states: saturated linear gains and a quadratic together, for the largest ellipsoid that samples allow.
+r"""``certctl learn roa`` beyond three states: a saturated law and a quadratic together, for the largest ellipsoid that samples allow.
 
-.. math:: u = \bar u + h\,\mathrm{clip}(\eta_0 + G^\top \xi, -1, 1), \qquad V = \xi^\top P \xi
+.. math:: u = \bar u + h\,\mathrm{clip}(\eta_0 + G^\top \xi + \mathrm{net}(\xi), -1, 1), \qquad V = \xi^\top P \xi
 
 A grid for Zubov's equation is out of reach there.  An ellipsoid needs n (n + 1) / 2 numbers, and its decrease is so nearly quadratic that boxes
 prove it; that the gains move along is what makes it large.  The search is :func:`verifiers.region.ellipsoid.widen`, begun from linear regulators with
-several weights of the input.
+several weights of the input.  Beyond four states the law has a small network and :func:`certctl.learners.roa.descent.descend` searches: it takes the
+hundreds of numbers, and keeps the loop from becoming so stiff that boxes cannot follow.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
 from certctl.learners.learner import Learned, Learner, Step
+from certctl.learners.roa.descent import descend
 from certctl.learners.roa.files import NAMES, ellipsoid_text, region_volume
+from certctl.learners.roa.law import law_graph, offset, read_law
 from certctl.learners.roa.task import CannotLearn, Floats, Task
 from verifiers.kernel.check import check
-from verifiers.kernel.graph import Affine, Builder, Graph
 from verifiers.load.to_onnx import to_onnx
 from verifiers.memory import keep_freed_memory, single_threaded_products
 from verifiers.prove import Verdict, verify
@@ -69,6 +70,10 @@ class EllipsoidSettings:
         See ``attempts``; no further one begins after the last share of the time.
     workers : int
         Processes of the prover.
+    neurons : int
+        Tanh neurons of the controller beyond ``FEW_STATES`` states.
+    stiffness, steps : float, int
+        See :func:`certctl.learners.roa.descent.descend`, which moves all numbers there; steps in one leg.
     """
 
     seed: int = 0
@@ -87,6 +92,9 @@ class EllipsoidSettings:
     stiffen: float = 2.0
     last_start: float = 0.8
     workers: int = 1
+    neurons: int = 4
+    stiffness: float = 30.0
+    steps: int = 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,12 +189,8 @@ class EllipsoidLearner(Learner):
     def _loop(self, rate: float) -> Loop:
         task, (a, b) = self.task, self.task.linearised
         shift, (middle, half) = offset(task), task.limits
-
-        def matrix(gains: Floats) -> Floats:
-            return gains.reshape(task.n, len(half))
-
-        return Loop(lambda gains, xi: task.rates(xi, middle + half * np.clip(shift + xi @ matrix(gains), -1.0, 1.0)),
-                    lambda gains: a + b @ (half[:, None] * matrix(gains).T), "continuous", rate)
+        return Loop(lambda gains, xi: task.rates(xi, middle + half * np.clip(shift + read_law(task, gains).command(xi), -1.0, 1.0)),
+                    lambda gains: a + b @ (half[:, None] * read_law(task, gains).slope), "continuous", rate)
 
     def _given_loop(self, rate: float) -> Loop:
         task, (a, b) = self.task, self.task.linearised
@@ -211,9 +215,13 @@ class EllipsoidLearner(Learner):
 
     def _leg(self, state: _State, deadline: float) -> _State:
         s, leg = self.settings, state.legs
-        loop = self._given_loop(state.rate) if self.controller is not None else self._loop(state.rate)
-        found = widen(loop, state.p, state.gains, seed=1000 * s.seed + leg, rounds=s.rounds * self.task.n,
-                      deadline=deadline)
+        seed = 1000 * s.seed + leg
+        if self.task.n > FEW_STATES and self.controller is None:
+            found = descend(self.task, state.p, state.gains, rate=state.rate, stiffness=s.stiffness, neurons=s.neurons, seed=seed, rounds=s.steps,
+                            deadline=deadline)
+        else:
+            loop = self._given_loop(state.rate) if self.controller is not None else self._loop(state.rate)
+            found = widen(loop, state.p, state.gains, seed=seed, rounds=s.rounds * self.task.n, deadline=deadline)
         if found is None:
             return replace(state, legs=leg + 1)
         grown = self._volume(found[0]) / self._volume(state.p)
@@ -231,7 +239,7 @@ class EllipsoidLearner(Learner):
         aside = out / ".attempt" / out.resolve().name
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        law = self.controller or to_onnx(gains_graph(self.task, state.gains), double=True)
+        law = self.controller or to_onnx(law_graph(self.task, state.gains), double=True)
         (aside / FILES[0]).write_bytes(law)
         (aside / FILES[1]).write_text(ellipsoid_text(self.task), encoding="utf-8", newline="\n")
         bundle, path = out / "requirement.cert", out / FILES[1]
@@ -287,18 +295,3 @@ class EllipsoidLearner(Learner):
                 return _State(held["p"], held["gains"], float(held["rate"]), int(held["legs"]), float(held["seconds"]), bool(held["settled"]))
         except (OSError, ValueError, KeyError, BadZipFile):
             return None
-
-
-def offset(task: Task) -> Floats:
-    """eta_0 (m,), for which the input at the equilibrium is u*."""
-    return np.asarray((task.plant.rest[1] - task.limits[0]) / task.limits[1])
-
-
-def gains_graph(task: Task, gains: Floats) -> Graph:
-    """The linear law with gains (n * m,), clipped to the plant's limits, as a graph of the plant's states."""
-    b = Builder("controller.onnx")
-    half, (lo, hi) = task.limits[1], task.plant.input_limits
-    weight = half[:, None] * gains.reshape(task.n, len(half)).T / task.width
-    u = b.affine(b.input(task.n), Affine(weight, task.plant.rest[1] - weight @ task.rest))
-    floor, ceiling = (b.const([(Fraction(float(v)),) * 2 for v in side]) for side in (lo, hi))
-    return b.build([b.binary("min", b.binary("max", u, floor), ceiling)])
