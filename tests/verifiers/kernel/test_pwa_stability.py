@@ -58,6 +58,7 @@ FAULTS = {
     "a number of a Farkas certificate": (put("steps", 0, 1, "empty", 0, 1, value="2"), Code.DECREASE),
     "a Farkas certificate a little off": (put("steps", 0, 1, "empty", 0, 1, value=str(1 + Fraction(1, 10**50))), Code.DECREASE),
     "a negative Farkas number": (put("steps", 0, 1, "empty", value=[[3, "-1"], [7, "-2"]]), Code.DECREASE),
+    "Farkas numbers of both signs": (put("steps", 1, 0, value={"empty": [[3, "1"], [1, "-1"]]}), Code.DECREASE),
     "an empty Farkas certificate": (put("steps", 0, 1, "empty", value=[]), Code.DECREASE),
     "a Farkas row twice": (put("steps", 0, 1, "empty", value=[[3, "1/2"], [3, "1/2"], [7, "2"]]), Code.MALFORMED_CERTIFICATE),
     "a Farkas row that is none": (put("steps", 0, 1, "empty", 0, 0, value=99), Code.MALFORMED_CERTIFICATE),
@@ -71,6 +72,9 @@ FAULTS = {
     "a multiplier of a row that is none": (put("steps", 1, 0, "falls", 0, 1, value=99), Code.MALFORMED_CERTIFICATE),
     "a row from behind": (put("steps", 1, 0, "falls", 0, 1, value=-1), Code.MALFORMED_CERTIFICATE),
     "a pair for a product": (put("steps", 1, 0, "falls", 0, value=[0, "1/5"]), Code.MALFORMED_CERTIFICATE),
+    "a product of four": (put("steps", 1, 0, "falls", 0, value=[0, 3, "1/5", "0"]), Code.MALFORMED_CERTIFICATE),
+    "a text for a product": (put("steps", 1, 0, "falls", 0, value="035"), Code.MALFORMED_CERTIFICATE),
+    "a number for products": (put("positive", 0, value=7), Code.MALFORMED_CERTIFICATE),
     "a row for a product": (put("steps", 1, 0, "falls", value="x"), Code.MALFORMED_CERTIFICATE),
     "a constant at the origin": (put("forms", 0, 1, 1, value="1/100"), Code.NOT_DEFINITE),
     "a negative constant at the origin": (put("forms", 0, 1, 1, value="-1/100"), Code.NOT_DEFINITE),
@@ -144,11 +148,49 @@ def test_a_wider_cell_needs_its_own_proof():
 
 
 @pytest.mark.threat("T05")
-@pytest.mark.parametrize(("cells", "keep"), [(CELLS[1:], [1, 2]), ([([*BOX, (row(1, 0), True)], 0)], [0]), ([], [])])
+@pytest.mark.parametrize(("cells", "keep"), [(CELLS[1:], [1, 2]), ([([*BOX, (row(1, 0), True)], 0)], [0]), ([], []),
+                                             ([([*BOX, (row(1, "-1/2"), False)], 1), CELLS[2]], [1, 2])])
 def test_a_law_without_a_value_at_the_origin_claims_nothing(cells, keep):
     proof = {**PROOF, "positive": [PROOF["positive"][k] for k in keep], "steps": [[PROOF["steps"][i][k] for k in keep] for i in keep]}
     with pytest.raises(Refusal) as caught:
         judge(proof, cells)
+    assert caught.value.code is Code.EMPTY_REGION
+
+
+def test_zeros_are_harmless():
+    proof = copy.deepcopy(PROOF)
+    proof["steps"][1][0]["falls"].append([1, 2, "0"])
+    proof["steps"][0][1]["empty"].append([1, "0"])
+    judge(proof)
+
+
+def test_each_coordinate_of_a_farkas_certificate_counts():
+    """Two cells of the plane, x2 <= 1/2 and above, and a loop that goes to the origin at once."""
+    wide = [(rationals([Fraction(v) for v in r]), False) for r in ((1, 0, 1), (0, 1, 1), (-1, 0, 1), (0, -1, 1))]
+    half = rationals([Fraction(0), Fraction(1), Fraction(-1, 2)])
+    cells, law = [([*wide, (-half, False)], 0), ([*wide, (half, True)], 0)], rationals([[Fraction(0)] * 3])
+    form = [["1", "0", "0"], ["0", "1", "0"], ["0", "0", "0"]]
+    empty = {"empty": [[10, "1"]]}  # the successor's x2 - 1/2 is -1/2 everywhere
+    proof = {"margin": "1/2", "forms": [form], "positive": [[], []], "steps": [[{"falls": []}, empty], [{"falls": []}, empty]]}
+    loop = rationals([[Fraction(0)] * 2] * 2), rationals([[Fraction(0)], [Fraction(0)]])
+    judge(proof, cells, [law], loop)
+    for pairs in ([[5, "1"]], [[5, "1"], [1, "1"], [3, "1"]]):  # x2 - 1/2 itself: its gradient is zero in one coordinate only
+        wrong = {**proof, "steps": [proof["steps"][0], [{"empty": pairs}, empty]]}
+        with pytest.raises(Refusal) as caught:
+            judge(wrong, cells, [law], loop)
+        assert caught.value.code is Code.DECREASE
+
+
+def test_the_origin_may_lie_on_a_facet_that_belongs_to_its_leaf():
+    """One cell, x >= 0, with x+ = x / 2: the origin is its own; with the facet on the other side it is nobody's."""
+    proof = {"margin": "1/4", "forms": [PROOF["forms"][0]] * 3, "positive": [[]], "steps": [[{"falls": []}]]}
+    judge(proof, [([*BOX, (row(1, 0), False)], 0)])
+    offset = {**proof, "forms": [[["1", "0"], ["0", "1/100"]]] * 3}  # V = x^2 + 1/100 is positive and falls in every step
+    with pytest.raises(Refusal) as caught:
+        judge(offset, [([*BOX, (row(1, 0), False)], 0)])
+    assert caught.value.code is Code.NOT_DEFINITE
+    with pytest.raises(Refusal) as caught:
+        judge(proof, [([*BOX, (row(1, 0), True)], 0)])
     assert caught.value.code is Code.EMPTY_REGION
 
 
