@@ -14,9 +14,10 @@ from certctl.cli.output import exact_level, round_down
 from certctl.plot.paths import boundary_points
 from certctl.view import View
 from verifiers.kernel.graph import Floats
-from verifiers.kernel.requirement import Box, Imitation, Requirement
+from verifiers.kernel.requirement import BoundRequirement, Box, Imitation, LawRequirement, Requirement
 
 RAYS, PER_RAY = 400, 25
+Alone = LawRequirement | BoundRequirement | Requirement | None
 _STRONGER = ("asymptotic_stability_roa", "exponential_stability_roa")
 
 
@@ -55,13 +56,15 @@ def differences(old: View, new: View) -> list[Change]:
     Notes
     -----
     Direction: in doubt it is a loss or a change, never a gain.  A claim about more constants, a larger demanded box, a larger volume, a faster
-    rate, a smaller target, larger measurement errors and fewer assumptions are gains; two claims that neither contain the other, such as
-    another plant or another sampling time, are a change.  Whether the new region holds the old one is sampled in float64, not proved: a sample
-    that is no longer inside is a loss, and finding none says nothing.
+    rate, a smaller target, larger measurement errors, a loop of a law and fewer assumptions are gains; two claims that neither contain the
+    other, such as another plant or another sampling time, are a change.  Whether the new region holds the old one is sampled in float64, not
+    proved: a sample that is no longer inside is a loss, and finding none says nothing.
     """
     before, after = old.requirement, new.requirement
-    if not (old.is_certified and new.is_certified) or before is None or after is None:
+    if not (old.is_certified and new.is_certified):
         return []
+    if before is None or after is None:
+        return [*_alone(old.law or old.bound or before, new.law or new.bound or after), *_assumptions(old, new), *_notes(old, new)]
     if old.setting is None or new.setting is None:
         return [Change("claim", before.property, after.property, Kind.changed)]  # a bundle without a loop: nothing finer is known here
     return [*_question(before, after), *_imitation(before.imitation, after.imitation), *_constants(old, new), *_plants(old, new),
@@ -71,6 +74,37 @@ def differences(old: View, new: View) -> list[Change]:
 def needs_a_person(found: list[Change]) -> bool:
     """True when something was lost or changed."""
     return any(change.kind in (Kind.lost, Kind.changed) for change in found)
+
+
+def _alone(old: Alone, new: Alone) -> Iterator[Change]:
+    """Claims about a law or a controller alone: another problem, loop or norm is another question, a loop that was not asked about is a gain."""
+    yield from _plain("property", None if old is None else old.property, None if new is None else new.property, Kind.changed)
+    if isinstance(old, LawRequirement) and isinstance(new, LawRequirement):
+        for key in ("problem_sha256", "outputs", "domain"):
+            yield from _plain(key.replace("_", " "), getattr(old, key), getattr(new, key), Kind.changed)
+        yield from _plain("loop in which it stays feasible", _loop(old), _loop(new),
+                          Kind.gained if old.loop is None else Kind.lost if new.loop is None else Kind.changed)
+        yield from _plain("stable loop", old.stable, new.stable, Kind.gained if new.stable else Kind.lost)
+    if isinstance(old, BoundRequirement) and isinstance(new, BoundRequirement):
+        yield from _amount("bound", old.bound, new.bound, False)
+        yield from _plain("norm", old.norm, new.norm, Kind.changed)
+        wider, narrower = (b is None or (a is not None and len(a.lo) == len(b.lo) and b.holds(a))
+                           for a, b in ((old.domain, new.domain), (new.domain, old.domain)))
+        yield from _plain("domain", old.domain or "everywhere", new.domain or "everywhere",
+                          Kind.gained if wider else Kind.lost if narrower else Kind.changed)
+    if isinstance(old, LawRequirement | BoundRequirement) and isinstance(new, LawRequirement | BoundRequirement):
+        yield from _minimum(old.minimum, new.minimum)
+
+
+def _loop(law: LawRequirement) -> str | None:
+    if law.loop is None:
+        return None
+    return ", ".join(f"{name} = [{', '.join(str(_text(row)) for row in rows)}]" for name, rows in zip("AB", law.loop, strict=True))
+
+
+def _minimum(old: str, new: str) -> Iterator[Change]:
+    if old != new:
+        yield Change("minimum evidence", old, new, Kind.gained if new > old else Kind.lost)
 
 
 def _question(old: Requirement, new: Requirement) -> Iterator[Change]:
@@ -88,8 +122,7 @@ def _question(old: Requirement, new: Requirement) -> Iterator[Change]:
         yield from _amount("energy", old.gain.energy, new.gain.energy, True)
         yield from _amount("gain", old.gain.value, new.gain.value, False)
         yield from _plain("output", *(", ".join(f"{v} {name}" for name, v in gain.output.items()) for gain in (old.gain, new.gain)), Kind.changed)
-    if old.minimum != new.minimum:
-        yield Change("minimum evidence", old.minimum, new.minimum, Kind.gained if new.minimum > old.minimum else Kind.lost)
+    yield from _minimum(old.minimum, new.minimum)
     if old.tolerance != new.tolerance:
         known = old.tolerance is not None and new.tolerance is not None
         within = known and all(b <= a for a, b in zip(old.tolerance or (), new.tolerance or (), strict=True))

@@ -17,7 +17,7 @@ from certctl.difference_figure import characters, figure
 from certctl.plot import palette
 from certctl.view import open_view
 from verifiers.kernel.plant import read_plant
-from verifiers.kernel.requirement import Imitation, read_requirement
+from verifiers.kernel.requirement import BoundRequirement, Box, Imitation, LawRequirement, read_requirement
 from verifiers.kernel.setting import expected_claim
 from verifiers.kernel.strict import read_json
 
@@ -168,3 +168,42 @@ def test_a_new_bundle_that_is_refused_is_no_success(two, capsys):
 @pytest.mark.parametrize("place", ["figure.bmp", "before/loop.cert/figure.png"])
 def test_a_figure_at_a_wrong_place_is_a_wrong_call(two, capsys, place):
     assert run(["diff", "before/loop.cert", "after/loop.cert", "--figure", place]) == 2 and not (two / place).exists()
+
+
+UNIT = Box((Fraction(0),), (Fraction(1),))
+TWICE = Box((Fraction(0),), (Fraction(2),))
+LOOP = (((Fraction(1),),), ((Fraction(1, 2),),))
+LAW = LawRequirement("law", "problem.json", "0" * 64, "law.json", 1, UNIT, "L2", LOOP, True)
+BOUND = BoundRequirement("net", "net.onnx", Fraction(2), "l2", UNIT, "L2")
+
+
+def alone(view, wanted):
+    """The view as if its claim were one about a law or a controller alone."""
+    law = isinstance(wanted, LawRequirement)
+    return replace(view, requirement=None, setting=None, law=wanted if law else None, bound=None if law else wanted)
+
+
+@pytest.mark.threat("T04")
+@pytest.mark.parametrize(("claim", "edits", "what", "kind"), [
+    (LAW, {"problem_sha256": "1" * 64}, "problem sha256", "changed"), (LAW, {"outputs": 2}, "outputs", "changed"),
+    (LAW, {"domain": TWICE}, "domain", "changed"), (LAW, {"stable": False}, "stable loop", "lost"),
+    (replace(LAW, stable=False), {"stable": True}, "stable loop", "gained"),
+    (replace(LAW, stable=False), {"loop": None}, "loop in which it stays feasible", "lost"),
+    (replace(LAW, stable=False, loop=None), {"loop": LOOP}, "loop in which it stays feasible", "gained"),
+    (LAW, {"loop": (LOOP[0], ((Fraction(1),),))}, "loop in which it stays feasible", "changed"),
+    (LAW, {"minimum": "L3"}, "minimum evidence", "gained"),
+    (BOUND, {"bound": Fraction(3)}, "bound", "lost"), (BOUND, {"bound": Fraction(1)}, "bound", "gained"),
+    (BOUND, {"domain": TWICE}, "domain", "gained"), (BOUND, {"domain": None}, "domain", "gained"),
+    (BOUND, {"minimum": "L1"}, "minimum evidence", "lost"),
+    (replace(BOUND, domain=TWICE), {"domain": UNIT}, "domain", "lost"), (replace(BOUND, domain=None), {"domain": UNIT}, "domain", "lost"),
+    (BOUND, {"domain": Box((Fraction(-1),), (Fraction(0),))}, "domain", "changed"),
+    (BOUND, {"domain": Box((Fraction(0),) * 2, (Fraction(1),) * 2)}, "domain", "changed")])
+def test_claims_without_a_plant_are_compared_too(made, claim, edits, what, kind):
+    old, new = alone(made[1], claim), alone(made[1], replace(claim, **edits))
+    assert differences(old, old) == []
+    assert kinds(old, new) == {what: kind} and needs_a_person(differences(old, new)) is (kind != "gained")
+
+
+def test_a_claim_about_a_law_is_not_one_about_a_loop_or_a_bound(made):
+    for old, new in ((made[1], alone(made[1], LAW)), (alone(made[1], LAW), made[1]), (alone(made[1], LAW), alone(made[1], BOUND))):
+        assert kinds(old, new) == {"property": "changed"}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from verifiers.kernel.bundle import Bundle
-from verifiers.kernel.codes import Code, need
+from verifiers.kernel.codes import Code, Refusal, need
 from verifiers.kernel.definite import Exact, adjugate, is_positive_definite, is_positive_semidefinite, rationals
 from verifiers.kernel.rational import parse
 from verifiers.kernel.requirement import LawRequirement
@@ -194,7 +194,9 @@ def check_law(program: Program, law: Law, proof: Any, lo: Exact, hi: Exact, part
                 _check_optimal(images[-2 - entry], path, fields["images"][k], at, Code.IMAGE)
     need(not stack, Code.TREE_INCOMPLETE, "law.json tree", "the tree ends before its leaves cover the box")
     need(next(proofs, None) is None, Code.UNEXPECTED_OBLIGATION, "proof.leaves", "there are more proofs than leaves")
-    if stable and loop is not None:
+    if stable:
+        if loop is None:
+            raise Refusal(Code.BAD_REQUIREMENT, "stable", "this is about a loop, and there is none")
         check_stability(cells, law.laws, loop, fields["stability"], part)
     return checked, outside
 

@@ -365,6 +365,10 @@ def test_stability_is_asked_for_or_refused():
         with pytest.raises(Refusal) as caught:
             judged(given, stable)
         assert caught.value.code is code
+    with pytest.raises(Refusal) as caught:
+        alone = {**TABLES["proof"], "stability": stability(cells)}
+        check_law(read_program(TABLES["problem"], 2), read_law(TABLES["law"]), alone, PROBLEM.lb, PROBLEM.ub, stable=True)
+    assert caught.value.code is Code.BAD_REQUIREMENT, "stability without a loop is nothing that can be shown"
     leaving = {**tables, "proof": {**tables["proof"], "images": [[] for _ in tables["proof"]["images"]]}}
     with pytest.raises(Refusal) as caught:
         judged(leaving, True)
