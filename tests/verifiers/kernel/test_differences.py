@@ -124,6 +124,15 @@ def test_what_varies_twice_or_divides_by_zero_is_refused():
     assert differences(b.build([b.binary("mul", x, zero)]), None).output.tolist() == [[1, 0], [0, 0]]
 
 
+@pytest.mark.threat("T10")
+def test_a_constant_that_is_unknown_in_one_entry_is_no_factor():
+    b = Builder()
+    x, partly = b.input(2), b.const([F(3), (F(1), F(2))])
+    for y in (b.binary("mul", x, partly), b.binary("mul", partly, x), b.binary("div", x, partly)):
+        assert refused(lambda y=y: differences(b.build([y]), None)) is Code.UNSUPPORTED
+    assert differences(b.build([b.binary("add", x, partly)]), None).output.tolist() == [[1, 0, 0], [0, 1, 1]]
+
+
 @pytest.mark.threat("T23")
 def test_a_network_may_be_as_large_as_its_limit_and_no_larger():
     for more in (0, 1):

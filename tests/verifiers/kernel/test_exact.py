@@ -77,6 +77,16 @@ def test_one_zero_among_the_divisors_is_declined() -> None:
     assert refusal.value.code is Code.UNSUPPORTED
 
 
+def test_one_tie_among_the_choices_is_declined() -> None:
+    b = Builder()
+    graph = b.build([b.where(b.input(2), b.const([F(1), F(2)]), b.const([F(3), F(4)]))])
+    assert evaluate_exact(graph, [F(1, 9), F(-1, 9)]) == (1, 4)
+    for tie in ([F(1), F(0)], [F(0), F(-1)], [F(0), F(0)]):
+        with pytest.raises(Refusal) as refusal:
+            evaluate_exact(graph, tie)
+        assert refusal.value.code is Code.UNSUPPORTED
+
+
 def test_an_unknown_constant_is_declined() -> None:
     b = Builder()
     graph = b.build([b.binary("add", b.input(1), b.const([(F(1), F(2))]))])

@@ -261,7 +261,47 @@ def test_counts_at_the_caps_are_read():
     wide = plant(states=names, equilibrium={"x": ["0"] * MAX_SIGNALS, "u": ["0"]}, outputs=[0] * MAX_SIGNALS,
                  domain={"lo": ["-1"] * MAX_SIGNALS, "hi": ["1"] * MAX_SIGNALS})
     assert len(read_plant(wide).states) == MAX_SIGNALS
+    assert len(read_plant(nodes(*[X] * MAX_PROGRAM)).program) == MAX_PROGRAM
     assert close(spec(), None, {"limit": (F(0), F(0))}).limits == (((0, 0), (0, 0)),)
+
+
+@pytest.mark.threat("T23")
+@pytest.mark.parametrize(("terms", "maps"), [(MAX_TERMS, 1), (MAX_TERMS + 1, 2)])
+def test_a_form_at_the_cap_is_one_map_and_a_longer_one_is_two(terms, maps):
+    """The cap counts the terms beside the constant; a selection is no map, and the sum is made last, as ``(1 + t_1 + ... + t_n) / 3``."""
+    sines = [["sin", k] for k in range(terms)]
+    chain = [["add", terms + k, k] for k in range(1, terms + 1)]
+    program = nodes(X, *sines, ["c", "1"], *chain, ["c", "3"], ["div", 2 * terms + 1, 2 * terms + 2])
+    graph = plant_graph(read_plant(program), {})
+    assert sum(n.op == "affine" for n in graph.nodes) == maps
+    values = [0.3]
+    for _ in sines:
+        values.append(np.sin(values[-1]))
+    assert evaluate(graph, [0.3, 0.0], [0.1])[1] == pytest.approx((1 + sum(values[1:])) / 3, rel=1e-12)
+
+
+@pytest.mark.threat("T23")
+@pytest.mark.parametrize(("bits", "ops"), [(MAX_BITS, []), (MAX_BITS + 1, ["const", "div"])])
+def test_a_number_at_the_cap_stays_in_the_form_and_a_longer_one_does_not(bits, ops):
+    """x times c / c, where c = 2**(bits - 1) comes from powers that can be written out."""
+    half = bits // 2 - 1
+    powers = [["c", str(2 ** (half // 4))], ["mul", 1, 1], ["mul", 2, 2], ["c", str(2 ** (half % 4))], ["mul", 3, 4],  # 2**half
+              ["mul", 5, 5], ["c", str(2 ** (bits - 1 - 2 * half))], ["mul", 6, 7]]
+    graph = plant_graph(read_plant(nodes(X, *powers, ["div", 8, 8], ["mul", 0, 9])), {})
+    assert [n.op for n in graph.nodes if n.op in ("const", "affine", "div")] == ops
+
+
+@pytest.mark.threat("T23")
+@pytest.mark.parametrize(("bits", "powers"), [(MAX_BITS // 64, 0), (MAX_BITS // 64 + 1, 1)])
+def test_a_power_of_a_constant_is_folded_up_to_the_cap(bits, powers):
+    graph = plant_graph(read_plant(nodes(X, ["c", str(2 ** (bits - 1))], ["pow", 1, 64], ["div", 2, 2], ["mul", 0, 3])), {})
+    assert sum(n.op == "pow" for n in graph.nodes) == powers
+
+
+def test_only_powers_of_constants_are_folded():
+    graph = plant_graph(read_plant(nodes(X, ["c", "2/3"], ["pow", 1, 3], ["sin", 1], ["mul", 0, 2], ["add", 4, 3])), {})
+    assert [n.op for n in graph.nodes if n.op in ("pow", "sin")] == ["sin"]
+    assert row(graph, 1)[0] == F(8, 27)
 
 
 @pytest.mark.parametrize("op", ["min", "max"])

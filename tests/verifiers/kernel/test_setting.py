@@ -10,11 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from onnx_models import floats, helper, model
+from onnx_models import floats, helper, ints, model
 
 from verifiers.kernel import setting
 from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.graph import Builder
+from verifiers.kernel.graph import Builder, affine_from_rational
 from verifiers.kernel.requirement import Box
 from verifiers.kernel.setting import PLANTS, Source, make_stage, open_setting, plant_bytes, read_function
 
@@ -85,3 +85,34 @@ def test_limits_of_the_command_are_rounded_inward() -> None:
         made = make_stage(setting_of("-2", "2", ((third - 1, third), (third, third + 1)), (None, None)), BALL, Fraction(1), None)
         assert third < Fraction(made.limits[0][0]) < third + Fraction(1, 10**15) and third - Fraction(1, 10**15) < Fraction(made.limits[0][1]) < third
         assert made.limits[1] == (-math.inf, math.inf)
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize(("time", "code"), [("continuous", Code.UNSUPPORTED), ("discrete", None)])
+def test_only_a_loop_in_discrete_time_may_have_a_policy_that_jumps(time: str, code: Code | None) -> None:
+    """u = 1 where the states' sum is at least 0, -1 elsewhere."""
+    nodes = [helper.make_node("ReduceSum", ["x", "one"], ["s"]), helper.make_node("GreaterOrEqual", ["s", "zero"], ["c"]),
+             helper.make_node("Where", ["c", "up", "down"], ["y"])]
+    law = model(nodes, [ints("one", [1]), floats("zero", 0.0), floats("up", 1.0), floats("down", -1.0)], (1, 2), out=(1, 1)).SerializeToString()
+    timing: Any = {"dt": None, "method": None} if time == "continuous" else {"dt": Fraction(1, 100), "method": "euler"}
+    domain = Box((Fraction(-1),) * 2, (Fraction(1),) * 2)
+    requirement: Any = SimpleNamespace(domain=domain, time=time, parameters={}, safe=None, imitation=None, **timing)
+    plant = (PLANTS / "pendulum.plant.json").read_bytes()
+    if code is None:
+        assert {"where"} < {node.op for node in open_setting(requirement, plant, law).loop.field.nodes}
+    else:
+        assert refused(lambda: open_setting(requirement, plant, law)) is code
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("rate", [Fraction(0), Fraction(1, 9)])
+def test_a_monotone_output_is_dropped_only_where_no_rate_is_asked(rate: Fraction) -> None:
+    """V' <= -rate V is another demand on the argument of a sigmoid than on the sigmoid, and so it is for the stages before."""
+    b = Builder()
+    squares = b.affine(b.binary("mul", x := b.input(2), x), affine_from_rational([[Fraction(1)] * 2], [Fraction(0)]))
+    network = Source(None, (Fraction(0),) * 2, b.build([b.unary("sigmoid", squares)]))
+    about = setting_of("-2", "2")
+    about.rate, about.functions, about.stages = rate, {"V": network}, [("V", Fraction(3, 4))]
+    made = make_stage(about, network, Fraction(4, 5), None)
+    for function in (made.function, made.inner[0][0]):
+        assert (function.graph.nodes[function.graph.outputs[0]].op == "sigmoid") is (rate > 0)
