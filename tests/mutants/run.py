@@ -39,7 +39,8 @@ WARM = ("hypothesis.strategies", "mpmath", "onnx", "scipy.optimize")
 KERNEL_TESTS = "tests/verifiers/kernel/"
 TESTS = {"jets": ("test_jet_edges.py", "test_enclosures.py", "test_unknown_constants.py", "test_jumps.py"),
          "graph": ("test_graph.py", "test_jumps.py"),
-         "exact": ("test_exact.py", "test_jumps.py"), "onnx_reader": ("test_onnx_reader.py", "test_jumps.py", "test_onnx_programs.py"),
+         "exact": ("test_exact.py", "test_jumps.py"),
+         "onnx_reader": ("test_onnx_reader.py", "test_onnx_wire.py", "test_jumps.py", "test_onnx_programs.py"),
          "bundle": ("test_bundle.py", "test_requirement.py"),
          "smooth": ("test_smooth.py", "test_enclosures.py", "test_elementary.py", "test_gradient.py"),
          "stage": ("test_stage.py", "test_rules.py", "test_enclosures.py", "test_gradient.py"), "strict": ("test_bundle.py", "test_plant.py"),

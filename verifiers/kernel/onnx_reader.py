@@ -296,7 +296,7 @@ class _Operators:
 
     def Reshape(self, x: Tensor, shape: Tensor, /, *, allowzero: int = 0) -> Tensor:
         old, listed = x.array.shape, self.ints(shape)
-        dims = [old[i] if d == 0 and i < len(old) and not allowzero else d for i, d in enumerate(listed)]
+        dims = [old[i] if d == 0 and not allowzero else d for i, d in enumerate(listed)]
         self.need(all(d >= -1 for d in dims), f"a tensor cannot be reshaped to {listed[:9]}")
         return self.like(x, x.array.reshape(dims))
 

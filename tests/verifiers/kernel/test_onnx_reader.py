@@ -16,6 +16,7 @@ import onnxruntime
 from onnx import TensorProto, defs, helper
 from onnx_models import agree, floats, ints, model
 
+from verifiers.kernel import onnx_reader
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.onnx_reader import OPERATORS, OPSETS, read_onnx
 from verifiers.load.floats import evaluate
@@ -130,6 +131,9 @@ def test_wrong_inputs_and_attributes(bad):
     ([node("Split", ["x", "triple"], ["y", "z"], axis=1)], Code.BAD_ONNX),
     ([node("Split", ["x", "mixed"], ["y", "z"], axis=1)], Code.BAD_SHAPE),
     ([node("Reshape", ["x", "minus_two"], ["y"])], Code.BAD_SHAPE),
+    ([node("Reshape", ["x", "any_three"], ["y"])], Code.BAD_SHAPE),
+    ([node("Reshape", ["none", "zeros"], ["z"]), node("Relu", ["x"], ["y"])], Code.BAD_SHAPE),
+    ([node("Gather", ["none", "zero"], ["z"]), node("Relu", ["x"], ["y"])], Code.BAD_SHAPE),
     ([node("Reshape", ["x", "table"], ["y"])], Code.UNKNOWN_OPERATOR),
     ([node("Reshape", ["x", "keep"], ["y"], allowzero=1)], Code.BAD_SHAPE),
     ([node("MatMul", ["x", "double"], ["y"])], Code.BAD_SHAPE),
@@ -142,7 +146,7 @@ def test_wrong_inputs_and_attributes(bad):
 def test_forms_that_have_no_exact_or_static_meaning(nodes, code):
     integers = {"three": [3], "zero": [0], "seven": range(7), "far": [-5], "pair": [1, 1], "zeros": [0, 0], "threes": [3, 3], "none": [],
                 "triple": [1, 1, 1], "mixed": [4, -1], "minus_two": [-2], "table": [[1, 3]], "keep": [0, -1], "large": [2**40], "most": [2**31 - 1],
-                "minus_int": [-1], "nine": [1] * 8 + [3], "pair_of_three": [1, 3]}
+                "minus_int": [-1], "nine": [1] * 8 + [3], "pair_of_three": [1, 3], "any_three": [-2, 3]}
     tensors = [floats("half", 0.5), floats("many", [1.0, 2.5, 3.0]), floats("minus", -1.0), floats("scalar", 1.0), floats("eye", np.eye(3)),
                floats("double", np.eye(3), "float64"), *(ints(name, values) for name, values in integers.items())]
     refused(model(nodes, tensors, out=["N", 3]), code)
@@ -159,6 +163,7 @@ def test_a_cast_that_rounds_is_refused_and_one_that_widens_is_not():
     made = model([*wide, node("Identity", ["w"], ["y"])], out=["N", 3])
     made.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
     agree(made, (1, 3))
+    agree(model([node("Cast", ["x"], ["z"], to=TensorProto.FLOAT), node("Tanh", ["z"], ["y"])]), (1, 3))
 
 
 @pytest.mark.parametrize(("shape", "out", "code"), [
@@ -242,6 +247,47 @@ def test_tensors_that_grow_without_bound(nodes):
 @pytest.mark.threat("T23")
 def test_too_many_nodes():
     refused(model([node("Relu", ["x"], ["y"])] * 20_001, out=["N", 3]), Code.TOO_LARGE)
+
+
+def just_enough(monkeypatch, cap, value, made):
+    """The model is read with the cap at this value, and refused with one less."""
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_reader, cap, value)
+        assert read_onnx(made.SerializeToString()).graph.output_size()
+        patch.setattr(onnx_reader, cap, value - 1)
+        refused(made, Code.TOO_LARGE)
+
+
+@pytest.mark.threat("T23")
+def test_a_file_may_be_as_large_as_the_caps_and_no_larger(monkeypatch):
+    made = model([node("Relu", ["x"], ["z"]), node("Tanh", ["z"], ["y"])], out=["N", 3])
+    just_enough(monkeypatch, "MAX_NODES", 2, made)
+    just_enough(monkeypatch, "MAX_BYTES", len(made.SerializeToString()), made)
+
+
+@pytest.mark.threat("T23")
+def test_an_input_may_be_as_large_as_the_cap_and_no_larger():
+    for size in (onnx_reader.MAX_FIELDS, onnx_reader.MAX_FIELDS + 1):
+        made = model([node("Gather", ["x", "i"], ["y"], axis=1)], [ints("i", [size - 1])], ["N", size], out=["N", 1])
+        if size > onnx_reader.MAX_FIELDS:
+            refused(made, Code.TOO_LARGE)
+        else:
+            assert read_onnx(made.SerializeToString()).graph.output_size() == 1
+
+
+@pytest.mark.threat("T23")
+def test_a_tensor_may_have_as_many_dimensions_as_the_cap_and_no_more():
+    agree(model([node("Relu", ["x"], ["y"])], shape=[1] * 7 + [3]), [1] * 7 + [3])
+    agree(model([node("Unsqueeze", ["x", "six"], ["z"]), node("Relu", ["z"], ["y"])], [ints("six", range(6))]), (1, 3))
+    nodes = [node("Unsqueeze", ["x", "seven"], ["z"]), node("Squeeze", ["z", "seven"], ["y"])]
+    assert "more than 8 dimensions" in refused(model(nodes, [ints("seven", range(7))], out=["N", 3]), Code.BAD_SHAPE)
+
+
+@pytest.mark.threat("T23")
+@pytest.mark.parametrize(("source", "size", "numbers"), [("x", 3, 3 + 16 * 3 + 3 + 16 * 3), ("c", 5, 3 + 64 * 5 + 5 + 16 * 5)])
+def test_what_a_node_may_cost(monkeypatch, source, size, numbers):
+    """Eight bytes a number: the input, its reading (64 numbers for an exact constant, 16 for an index), the result and its reading."""
+    just_enough(monkeypatch, "MAX_WORK", 8 * numbers, model([node("Tanh", [source], ["y"])], [floats("c", np.ones((1, 5)))], out=["N", size]))
 
 
 # what is read: against ONNX Runtime
