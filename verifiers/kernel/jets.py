@@ -160,8 +160,7 @@ class JetReading:
         wide += x.rad
         rad = wide.reshape(-1, size) @ (np.abs(weight) * (1 + gamma)).T
         if data.weight_radius is not None:
-            rad += (np.abs(x.mid) + x.rad).reshape(-1, size) @ (data.weight_radius * (1 + gamma)).T
-            rad *= 1 + 4 * U
+            rad += (np.abs(x.mid) + x.rad).reshape(-1, size) @ (data.weight_radius * (1 + gamma)).T  # 1 + gamma covers this sum's rounding too
         rad = rad.reshape(shape)
         rad += TINY
         if not np.isfinite(mid.sum()):
@@ -247,8 +246,7 @@ class JetReading:
         if left < 0:
             low = np.where((lo <= 0) & (hi >= 0), 0.0, low)
         if left_hi != left:
-            low = np.minimum(low, np.where(lo > 0, lo, left_hi * lo))
-            ends = np.concatenate([ends, [np.where(hi > 0, hi, left_hi * hi)]])
+            low = np.minimum(low, np.where(lo > 0, lo, left_hi * lo))  # the top is that of ``left``: where hi < 0, left * hi is the larger
         y = _from_bounds(*outward(low, ends.max(axis=0)))
         mid, rad = np.empty_like(x.mid), np.empty_like(x.rad)
         mid[at], rad[at] = y.mid, y.rad

@@ -332,7 +332,7 @@ class TaylorReading:
     def _cubic(self, a: Model, b: Model) -> tuple[Floats, Floats] | None:
         """Coefficients (K, R, m) of degree 3 in the inputs of a product of few entries, and a bound of its other terms that are not kept."""
         n, many, wide = self.n, self.pairs(self.n), self.paired + 1
-        if self.steps < 0 or max(a.e.shape[1], b.e.shape[1]) > FEW or not len(a.q) + len(b.q):
+        if self.steps < 0 or a.e.shape[1] > FEW or not len(a.q) + len(b.q):
             return None
         out, lost = np.zeros((self.cube.max() + 1, *np.broadcast_shapes(a.e.shape, b.e.shape))), total(a.q) * total(b.q)
         for x, y in ((a, b), (b, a)):
@@ -359,8 +359,8 @@ class TaylorReading:
             f1, f2, missed = np.where(better, turned, f1), np.where(better, bend0, f2), np.where(better, less, missed)
         if (wider := (x.hi - x.lo > 1.0) & np.isfinite(missed)).any() and op in ("tanh", "sigmoid"):
             slope, offset, apart = line(op, x.lo[wider], x.hi[wider])
-            at = tuple(axis[apart < missed[wider]] for axis in np.nonzero(wider))
-            slope, offset, apart = (a[apart < missed[wider]] for a in (slope, offset, apart))
+            closer = apart < missed[wider]
+            at, (slope, offset, apart) = tuple(axis[closer] for axis in np.nonzero(wider)), (a[closer] for a in (slope, offset, apart))
             f0[at], f1[at], f2[at], missed[at], f1_off[at] = slope * start[at] + offset, slope, 0.0, apart, 0.0
             f0_off[at] = 4 * U * (np.abs(slope * start[at]) + np.abs(offset))
         p, q = f1 * x.p, f1 * x.q if len(x.q) else x.q

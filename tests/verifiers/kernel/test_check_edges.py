@@ -236,6 +236,17 @@ def test_a_level_as_high_as_the_energy_asks_is_enough(twin):
     assert code(answer(twin("gain"), energy(f"{level / 36 * F(1_000_001, 1_000_000)}"))) == "CONTAINMENT"
 
 
+def test_a_set_may_be_fed_exactly_what_decays_at_its_level(twin):
+    """A larger supply makes the matrix more definite, so only the sum over the disturbances, at most decay times level, stops it."""
+    for factor, found in ((F(1), None), (F(1_000_001, 1_000_000), "NOT_PROVED")):
+        made = twin("kept")
+        proof = next(o["proof"] for o in made.predicate["obligations"] if "supply" in o["proof"])
+        supply, room = [F(s) for s in proof["supply"]], F(proof["decay"]) * F(proof["level"])
+        ends = [max(F(a) ** 2, F(b) ** 2) for a, b in (("-1/4", "1/5"), ("-1/50", "1/50"))]
+        proof["supply"] = [str(factor * (room - supply[1] * ends[1]) / ends[0]), str(supply[1])]  # w takes what is left of the room
+        assert code(answer(made)) == found
+
+
 @pytest.mark.parametrize(("weights", "found"), [({"x1": "1", "x2": "1/1000000"}, None), ({"x1": "1", "x2": "100"}, "NOT_DEFINITE"),
                                                 ({"x1": "1", "x3": "1"}, "BAD_REQUIREMENT")])
 def test_an_output_may_have_every_state_and_no_other(twin, weights, found):

@@ -583,3 +583,25 @@ def test_a_neuron_with_a_wide_argument_is_followed_by_a_line(op: str) -> None:
         assert (np.abs(truth - model.p[0, k, 0] - model.p[1, k, 0] * xi - bend * xi * xi) <= model.e[k, 0]).all()
     narrow = taylor_models(graph, centre - 0.1, centre + 0.1)[1]
     assert narrow.q.any() and (narrow.e < 1e-3).all()
+
+
+@pytest.mark.parametrize("op", ["tanh", "sigmoid"])
+def test_a_line_is_taken_whatever_is_beside_the_box(op: str) -> None:
+    """A search and the kernel meet the same box in other company."""
+    b = Builder()
+    graph = b.build([b.unary(op, b.input(1))])
+    centre, width = np.array([[0.2], [0.3], [1.0]]), np.array([[3.0], [0.1], [4.0]])
+    together = taylor_models(graph, centre - width, centre + width)[1]
+    for k in range(3):
+        alone = taylor_models(graph, (centre - width)[k:k + 1], (centre + width)[k:k + 1])[1]
+        np.testing.assert_allclose(together.e[k], alone.e[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_constant_zero_keeps_no_row_from_being_doubled(first: bool) -> None:
+    """Its own gap would be 0/0, which no comparison passes."""
+    b = Builder()
+    x, zero = b.input(1), b.const([F(0)])
+    graph = b.build([b.unary("relu", b.concat([zero, x] if first else [x, zero]))])
+    reading, model = taylor_models(graph, np.array([[-1.0]]), np.array([[3.0]]), 1)
+    assert reading.rows.tolist() == [0, 0] and (model.e < 1e-14).all()
