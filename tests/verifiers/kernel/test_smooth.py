@@ -143,9 +143,9 @@ def test_a_line_follows_an_s_shaped_function_within_its_error(op: str) -> None:
             s, c, e = (mpmath.mpf(float(v[k])) for v in (slope, offset, error))
             steep = mpmath.atanh(mpmath.sqrt(max(0, 1 - s))) if op == "tanh" else 2 * mpmath.atanh(mpmath.sqrt(max(0, 1 - 4 * s)))
             places = [mpmath.mpf(t) for t in (a, b, *np.linspace(a, b, 9), 0.0)] + [steep, -steep]
-            apart = [abs(function(t) - s * t - c) for t in places if a <= t <= b]
-            assert max(apart) <= e  # the farthest points are the ends and where the slopes are the same
-            assert e <= 1.05 * max(apart) + mpmath.mpf(10) ** -12 * (1 + abs(a) + abs(b))
+            rest = [function(t) - s * t for t in places if a <= t <= b]  # the farthest points are the ends and where the slopes are the same
+            assert max(abs(v - c) for v in rest) <= e
+            assert e <= 1.05 * (max(rest) - min(rest)) / 2 + mpmath.mpf(10) ** -12 * (1 + abs(a) + abs(b))  # of any offset the best has this
 
 
 def test_a_line_without_an_interval_says_nothing() -> None:
@@ -169,3 +169,43 @@ def test_the_enclosures_of_the_tangents_are_what_a_line_rests_on(monkeypatch: py
     monkeypatch.setattr(smooth, "smooth_range", lambda *a: tuple(v + d for v, d in zip(ranges(*a), wide, strict=True)))
     after = line("tanh", lo, hi)
     assert (after[2] >= before[2]).all() and (after[2] >= 0.9e-3).all() and (after[2] <= before[2] + 4e-3 * (1 + np.abs(lo) + np.abs(hi))).all()
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("op", ["tanh", "sigmoid"])
+def test_a_line_covers_whatever_values_and_slopes_may_be(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some are known to a width of their own, the others are one number each, so that nothing but the line's own slack covers its roundings.  An
+    end bounds a convex part above and a concave one below, a tangent the other side of either; all of it in exact arithmetic.
+    """
+    lo, hi = intervals(600, 2)
+    hi[300:] = np.where(hi[300:] == 0, 0.0, lo[300:] + np.abs(lo[300:]) * 1e-3 + 1e-6)
+    rng, ranges, derivatives = np.random.default_rng(3), smooth.smooth_range, smooth.smooth_derivatives
+    tangents, sure = [], np.arange(600) % 2 == 1
+    off = {id(end): rng.uniform(0, 1e-3, (2, 600)) for end in (lo, hi)}
+
+    def known(pair: smooth.Ends, less: Any, more: Any) -> smooth.Ends:
+        return np.where(sure, pair[1], pair[0] - less), np.where(sure, pair[1], pair[1] + more)
+
+    def values(op: str, a: np.ndarray, b: np.ndarray, power: int = 0) -> smooth.Ends:
+        return known(ranges(op, a, b, power), *off.get(id(a), (0.0, 0.0)))
+
+    def slopes(op: str, a: np.ndarray, b: np.ndarray, power: int = 0) -> Any:
+        value, first, second = derivatives(op, a, b, power)
+        tangents.append((a, known(value, 0.0, 0.0), known(first, *rng.uniform(0, 1e-2, (2, 600)))))
+        return *tangents[-1][1:], second
+
+    monkeypatch.setattr(smooth, "smooth_range", values)
+    monkeypatch.setattr(smooth, "smooth_derivatives", slopes)
+    slope, offset, error = line(op, lo, hi)
+    assert np.isfinite(error).all() and len(tangents) == 2
+    ends = [(*map(exactly, (t, *values(op, t, t))),) for t in (lo, hi)]
+    (right, (_, above), steep), (left, (below, _), flat) = (tuple(tuple(map(exactly, v)) if isinstance(v, tuple) else exactly(v) for v in t)
+                                                            for t in tangents)
+    for k, (s, c, e, a, b) in enumerate(zip(*map(exactly, (slope, offset, error, lo, hi)), strict=True)):
+        for (t, low, high), convex in zip(((t[k], low[k], high[k]) for t, low, high in ends), (a < 0, b <= 0), strict=True):
+            assert high - s * t - c <= e if convex else c + s * t - low <= e
+        for d in (0, 1):
+            if b > 0:
+                assert all(above[k] + steep[d][k] * (x - right[k]) - s * x - c <= e for x in (max(a, F(0)), b))
+            if a < 0:
+                assert all(c + s * x - below[k] - flat[d][k] * (x - left[k]) <= e for x in (a, min(b, F(0))))
