@@ -29,6 +29,8 @@ from verifiers.smt.skeleton import skeleton
 BATCH = 1024
 GROUP = 320
 PARALLEL_FROM = 768
+FEW_STATES = 4
+"""Up to which so few boxes are dealt out; beyond, trees are so large that a group of them would take minutes."""
 FAR = 0.45
 """Share of the spread above which a bound is taken to be out of reach for both halves of a box (measured: docs/results.md)."""
 UNDECIDED = 255
@@ -375,7 +377,8 @@ def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget
     top = skeleton(stage.lo, stage.hi, zoom)
     lo, hi, level = top.lo, top.hi, top.depth
     with np.errstate(all="ignore"):
-        tags, splits, out, (lo, hi, level, bound) = grow(task, lo, hi, level, deadline, most=PARALLEL_FROM if executor is not None else 16 * BATCH)
+        tags, splits, out, (lo, hi, level, bound) = grow(task, lo, hi, level, deadline,
+                                                            most=PARALLEL_FROM if executor is not None and n <= FEW_STATES else 16 * BATCH)
     if out.finished:
         out.tree, out.seconds = top.fill(pack(tags, splits)), time.monotonic() - began
         return out

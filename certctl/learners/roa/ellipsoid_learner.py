@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile
@@ -23,7 +24,7 @@ import numpy as np
 
 from certctl.learners.learner import Learned, Learner, Step
 from certctl.learners.roa.descent import descend
-from certctl.learners.roa.files import NAMES, ellipsoid_text, region_volume
+from certctl.learners.roa.files import NAMES, ellipsoid_text, region_volume, requirement_text
 from certctl.learners.roa.law import law_graph, offset, read_law
 from certctl.learners.roa.task import CannotLearn, Floats, Task
 from verifiers.kernel.check import check
@@ -74,6 +75,11 @@ class EllipsoidSettings:
         Tanh neurons of the controller beyond ``FEW_STATES`` states.
     stiffness, steps : float, int
         See :func:`certctl.learners.roa.descent.descend`, which moves all numbers there; steps in one leg.
+    shape, bends, shape_rate, shape_stiffness : int, tuple of float, float, float
+        Tanh neurons of the function beyond ``FEW_STATES`` states, 0 for none; delta of the functions grown one after the other; the rate to keep
+        beyond the task's and the fastest rate, over rho_0; see :mod:`certctl.learners.roa.spread`.
+    shape_steps, grow_share : int, float
+        Steps for each function, and the share of the time left after which they end.
     """
 
     seed: int = 0
@@ -95,6 +101,12 @@ class EllipsoidSettings:
     neurons: int = 4
     stiffness: float = 30.0
     steps: int = 300
+    shape: int = 16
+    bends: tuple[float, ...] = (0.05, 0.03, 0.015)
+    shape_rate: float = 0.1
+    shape_stiffness: float = 4.5
+    shape_steps: int = 2000
+    grow_share: float = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,23 +247,31 @@ class EllipsoidLearner(Learner):
     # files and proof ------------------------------------------------------------------------------------------------
 
     def _ask(self, out: Path, state: _State, budget: float) -> Path:
-        """Ask the prover aside; of its answer and a bundle that an earlier run of this question left here, the larger region stays."""
+        """Ask the prover for an ellipsoid."""
+        law = self.controller or to_onnx(law_graph(self.task, state.gains), double=True)
+        files = dict(zip(FILES, (law, ellipsoid_text(self.task).encode()), strict=True))
+        return self._offered(out, files, budget, (state.p / self.task.width / self.task.width[:, None],))
+
+    def _offered(self, out: Path, files: Mapping[str, bytes], budget: float, quadratics: Sequence[Floats]) -> Path:
+        """Ask the prover aside; of its answer and a bundle that this or an earlier run of this question left here, the larger region stays."""
         aside = out / ".attempt" / out.resolve().name
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        law = self.controller or to_onnx(law_graph(self.task, state.gains), double=True)
-        (aside / FILES[0]).write_bytes(law)
-        (aside / FILES[1]).write_text(ellipsoid_text(self.task), encoding="utf-8", newline="\n")
-        bundle, path = out / "requirement.cert", out / FILES[1]
-        verdict = verify(aside / FILES[1], aside / bundle.name, budget=budget, workers=self.settings.workers, seed=self.settings.seed,
-                         quadratics=(state.p / self.task.width / self.task.width[:, None],))
+        for name, data in files.items():
+            (aside / name).write_bytes(data)
+        bundle, path = out / "requirement.cert", out / NAMES[2]
+        verdict = verify(aside / NAMES[2], aside / bundle.name, budget=budget, workers=self.settings.workers, seed=self.settings.seed,
+                         quadratics=quadratics)
         held = self._held(path, bundle)
         if held is not None and not region_volume(verdict) > region_volume(held):
             if self.verdict is None or region_volume(self.verdict) != region_volume(held):
                 self.verdict = held
         else:
-            for name in FILES:
-                (aside / name).replace(out / name)
+            for name in NAMES:
+                if name in files:
+                    (aside / name).replace(out / name)
+                else:
+                    (out / name).unlink(missing_ok=True)
             shutil.rmtree(bundle, ignore_errors=True)
             if verdict.outcome == "PROVED":
                 (aside / bundle.name).replace(bundle)
@@ -261,8 +281,12 @@ class EllipsoidLearner(Learner):
         return path
 
     def _held(self, path: Path, bundle: Path) -> Verdict | None:
-        """What an earlier run of this question has certified, once the kernel has accepted it again."""
-        if not bundle.is_dir() or not path.is_file() or path.read_text(encoding="utf-8") != ellipsoid_text(self.task):
+        """What is certified here for this question, with a function of its own or without, once the kernel has accepted it again."""
+        if not bundle.is_dir() or not path.is_file():
+            return None
+        text = path.read_text(encoding="utf-8")
+        level = re.search(r'^level += "([0-9.]+)"$', text, re.MULTILINE)
+        if text not in (ellipsoid_text(self.task), *([requirement_text(self.task, level[1])] if level else [])):
             return None
         receipt = check(bundle, path)
         if receipt.outcome != "ACCEPTED":
@@ -273,7 +297,7 @@ class EllipsoidLearner(Learner):
         """What a checkpoint belongs to: the settings but for time and legs, the plant and domain, the given controller."""
         told = {**asdict(self.settings), "lo": self.task.lo, "hi": self.task.hi, "r": self.task.input_cost, "asked": self.task.rate}
         for key in ("time_limit", "training_share", "legs", "gain", "attempts", "enough", "stiffen", "last_start", "scales",
-                    "wide_scales", "step_share", "workers"):
+                    "wide_scales", "step_share", "workers", "grow_share"):
             told.pop(key)
         return hashlib.sha256((repr(sorted(told.items())) + self.task.plant.to_json()).encode() + (self.controller or b"")).hexdigest()
 
