@@ -90,7 +90,7 @@ def simulated(task: Task, folder: Path, count: int = 4000, seconds: float = 12.0
 def learn(name: str, seed: int, folder: Path, seconds: float, neurons: int) -> dict[str, Any]:
     """Learn one plant with one seed in a fresh process."""
     words = [sys.executable, "-m", "certctl", "learn", "roa", name, "--seed", str(seed), "--time-limit", str(seconds), "--workers", "1",
-             "--neurons", str(neurons), "-o", str(folder), "--output-format", "json"]
+             "--neurons", str(neurons), "--shape", "0", "-o", str(folder), "--output-format", "json"]
     with clock() as spent:
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if not done.stdout:

@@ -76,7 +76,7 @@ class EllipsoidSettings:
     stiffness, steps : float, int
         See :func:`certctl.learners.roa.descent.descend`, which moves all numbers there; steps in one leg.
     shape, bends, shape_rate, shape_stiffness : int, tuple of float, float, float
-        Tanh neurons of the function beyond ``FEW_STATES`` states, 0 for none; delta of the functions grown one after the other; the rate to keep
+        Tanh neurons of the function in four states, 0 for none; delta of the functions grown one after the other; the rate to keep
         beyond the task's and the fastest rate, over rho_0; see :mod:`certctl.learners.roa.spread`.
     shape_steps, grow_share : int, float
         Steps for each function, and the share of the time left after which they end.
@@ -102,7 +102,7 @@ class EllipsoidSettings:
     stiffness: float = 30.0
     steps: int = 300
     shape: int = 16
-    bends: tuple[float, ...] = (0.05, 0.03, 0.015)
+    bends: tuple[float, ...] = (0.02, 0.005, 0.0015, 0.0005)
     shape_rate: float = 0.1
     shape_stiffness: float = 4.5
     shape_steps: int = 2000

@@ -135,3 +135,18 @@ def test_a_decrease_that_is_convex_is_bounded_by_its_tangent() -> None:
     assert -0.0501 < found.decrease[0] < -0.04 and -7.82 < found.decrease[1] < -7.79
     corner = [-2 * np.array(p) @ a @ np.array(p) for p in ((0.5, 0.5), (1.0, -1.0))]
     assert (found.decrease >= corner).all()
+
+
+@pytest.mark.parametrize("cached", [1, 40])
+def test_boxes_read_in_parts_are_all_there(cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the size of a part, also where a layer is larger than what is to stay in the cache, each box has its own bounds."""
+    b = Builder()
+    turned = b.unary("tanh", b.affine(b.input(2), Affine(np.array([[1.0, 0.5], [-0.5, 1.0]]), np.zeros(2))))
+    whole = Stage(b.build([b.unary("neg", turned)]), "continuous", V, F(1), -np.ones(2), np.ones(2), -np.ones(2), np.ones(2), taylor=True)
+    lo = np.random.default_rng(0).uniform(-1, 0.8, (50, 2))
+    one = [whole.evaluate(lo[k:k + 1], lo[k:k + 1] + 0.1) for k in range(50)]
+    monkeypatch.setattr("verifiers.kernel.stage.CACHED", cached)
+    found = whole.evaluate(lo, lo + 0.1)
+    for name in ("v_lo", "v_hi", "decrease", "least"):
+        np.testing.assert_allclose(getattr(found, name), np.concatenate([getattr(e, name) for e in one]), rtol=1e-12)
+    assert found.scores.shape == (2, 50)
