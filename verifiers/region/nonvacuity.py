@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from verifiers.kernel.codes import Code
+from verifiers.kernel.properties import check_cover
 from verifiers.kernel.rational import down, up
 from verifiers.kernel.stage import Stage
 from verifiers.region.attraction import Undecided, Work
@@ -20,6 +22,8 @@ EARLY_STATES = 2
 """Largest number of states for which a volume takes so little time that it may turn out to be in vain."""
 DEPTHS = {1: 40, 2: 28, 3: 26, 4: 24}
 """Depth at which the search of a volume ends, by the number of states."""
+OPEN, MANY_DEPTH = 1_000_000, 12
+"""Open boxes at which the search of a volume ends, and its depth for each state, where there are more states: boxes then hold little of a region."""
 
 
 def prove_nonvacuity(work: Work) -> None:
@@ -44,21 +48,38 @@ def prove_nonvacuity(work: Work) -> None:
     if ellipsoid:
         _add(work, "volume", {"kind": "evaluation"})
         return
-    if len(lo) in DEPTHS:
+    if len(lo) in DEPTHS or r.min_volume is not None:
         early = work.volume if work.volume is not None and work.volume[0] == work.region else None
         tree = volume_tree(stage, min(60.0, max(5.0, work.left))) if early is None else early[1].result()
         _add(work, "volume", {"kind": "box_tree", "tree": work.tree("volume", tree)})
 
 
 def start_volume(work: Work, stage: Stage, region: tuple[str, Fraction]) -> None:
-    """Let another process grow the volume's tree of a region that is asked for, while this one still looks for its proof."""
+    """Let another process grow the volume's tree of a region that is asked for, while this one still looks for its proof.
+
+    Raises
+    ------
+    Undecided
+        ``VOLUME_TOO_SMALL`` where there are so many states that a proof takes long, and boxes show less than the volume demanded.
+    """
     if work.executor is not None and len(stage.lo) <= EARLY_STATES:
         work.volume = region, work.executor.submit(volume_tree, stage, min(60.0, max(5.0, work.left)))
+    wanted = work.setting.requirement.min_volume
+    if len(stage.lo) in DEPTHS or wanted is None:
+        return
+    tree: Future[bytes] = Future()
+    tree.set_result(volume_tree(stage, min(60.0, max(5.0, work.left))))
+    _, volume = check_cover(stage, tree.result(), stage.lo, stage.hi, "volume", Code.LEAF_NOT_INSIDE, lambda lo, _: np.ones(len(lo), dtype=bool))
+    if not Fraction(volume) >= wanted:
+        raise Undecided(Code.VOLUME_TOO_SMALL, "region.min_volume", f"boxes inside of the region show a volume of {volume:.3g}, {float(wanted):.6g} is "
+                        f"demanded; in {len(stage.lo)} states boxes hold little of it, so ask for less")
+    work.volume = region, tree
 
 
 def volume_tree(stage: Stage, seconds: float) -> bytes:
     """The tree of the obligation ``volume``."""
-    return grow_volume(stage, missing=MISSING, depth=DEPTHS[len(stage.lo)], seconds=seconds)
+    n = len(stage.lo)
+    return grow_volume(stage, missing=MISSING, depth=DEPTHS.get(n, MANY_DEPTH * n), seconds=seconds, **({} if n in DEPTHS else {"most": OPEN}))
 
 
 def _radius(work: Work, radius: Fraction, ellipsoid: bool) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from verifiers.kernel.graph import Builder, affine_from_rational
 from verifiers.kernel.properties import check_cover
 from verifiers.kernel.stage import Function, Stage, quadratic, strip_output
 from verifiers.kernel.tree import INSIDE, LEAF, NOTHING
+from verifiers.region import nonvacuity
+from verifiers.region.attraction import Undecided, Work
+from verifiers.region.nonvacuity import prove_nonvacuity, start_volume
 from verifiers.region.volume import grow_volume
 
 
@@ -87,3 +92,33 @@ def test_the_kernel_refuses_boxes_that_were_only_guessed():
     with pytest.raises(Refusal) as no:
         measured(stage, tree.replace(bytes([LEAF + NOTHING]), bytes([LEAF + INSIDE])))
     assert no.value.code is Code.LEAF_NOT_INSIDE
+
+
+def in_five_states(demanded: str | None) -> tuple[Work, Stage]:
+    """A ball of radius 1 in five states, volume 5.26, in the box of half width 1, and work of which only the requirement and the time are asked."""
+    eye = [["1" if i == j else "0" for j in range(5)] for i in range(5)]
+    setting = SimpleNamespace(requirement=SimpleNamespace(min_volume=None if demanded is None else Fraction(demanded), contains=None, min_radius=None),
+                              lo=(Fraction(-1),) * 5, hi=(Fraction(1),) * 5)
+    stage = stage_of(shifted(eye, ["0"] * 5), "1", [1.0] * 5)
+    return Work(setting, None, time.monotonic() + 60, stage=stage, region=("V", Fraction(1))), stage  # type: ignore[arg-type]
+
+
+def test_beyond_four_states_a_volume_is_grown_where_one_is_demanded(monkeypatch):
+    monkeypatch.setattr(nonvacuity, "OPEN", 30_000)
+    work, stage = in_five_states("0.1")
+    start_volume(work, stage, ("V", Fraction(1)))
+    prove_nonvacuity(work)
+    (obligation,) = work.obligations
+    assert obligation["id"] == "volume" and 0.1 < measured(stage, work.files["proof/volume.tree"]) < 8 * math.pi**2 / 15
+    work, stage = in_five_states(None)
+    start_volume(work, stage, ("V", Fraction(1)))
+    prove_nonvacuity(work)
+    assert work.volume is None and not work.obligations
+
+
+def test_beyond_four_states_a_volume_that_boxes_do_not_show_is_told_before_the_search(monkeypatch):
+    monkeypatch.setattr(nonvacuity, "OPEN", 30_000)
+    work, stage = in_five_states("5.2")
+    with pytest.raises(Undecided, match=r"5\.2 is demanded; in 5 states") as no:
+        start_volume(work, stage, ("V", Fraction(1)))
+    assert no.value.code is Code.VOLUME_TOO_SMALL
