@@ -71,8 +71,8 @@ def start_volume(work: Work, stage: Stage, region: tuple[str, Fraction]) -> None
     tree.set_result(volume_tree(stage, min(60.0, max(5.0, work.left))))
     _, volume = check_cover(stage, tree.result(), stage.lo, stage.hi, "volume", Code.LEAF_NOT_INSIDE, lambda lo, _: np.ones(len(lo), dtype=bool))
     if not Fraction(volume) >= wanted:
-        raise Undecided(Code.VOLUME_TOO_SMALL, "region.min_volume", f"boxes inside of the region show a volume of {volume:.3g}, {float(wanted):.6g} is "
-                        f"demanded; in {len(stage.lo)} states boxes hold little of it, so ask for less")
+        raise Undecided(Code.VOLUME_TOO_SMALL, "region.min_volume", f"boxes inside of the region show a volume of {volume:.3g}, {float(wanted):.6g} "
+                        f"is demanded; in {len(stage.lo)} states boxes hold little of it, so ask for less")
     work.volume = region, tree
 
 

@@ -95,9 +95,10 @@ def test_the_kernel_refuses_boxes_that_were_only_guessed():
 
 
 def in_five_states(demanded: str | None) -> tuple[Work, Stage]:
-    """A ball of radius 1 in five states, volume 5.26, in the box of half width 1, and work of which only the requirement and the time are asked."""
+    """A ball of radius 1 in five states, volume 5.26, in a box of half width 1, and work of which the requirement and the time are asked."""
     eye = [["1" if i == j else "0" for j in range(5)] for i in range(5)]
-    setting = SimpleNamespace(requirement=SimpleNamespace(min_volume=None if demanded is None else Fraction(demanded), contains=None, min_radius=None),
+    least = None if demanded is None else Fraction(demanded)
+    setting = SimpleNamespace(requirement=SimpleNamespace(min_volume=least, contains=None, min_radius=None),
                               lo=(Fraction(-1),) * 5, hi=(Fraction(1),) * 5)
     stage = stage_of(shifted(eye, ["0"] * 5), "1", [1.0] * 5)
     return Work(setting, None, time.monotonic() + 60, stage=stage, region=("V", Fraction(1))), stage  # type: ignore[arg-type]
