@@ -20,10 +20,12 @@ MISSING = 0.006
 """Share of the volume that may be left out; the boxes on the boundary are half inside on average."""
 EARLY_STATES = 2
 """Largest number of states for which a volume takes so little time that it may turn out to be in vain."""
-DEPTHS = {1: 40, 2: 28, 3: 26, 4: 24}
+DEPTHS = {1: 40, 2: 28, 3: 26, 4: 28}
 """Depth at which the search of a volume ends, by the number of states."""
 OPEN, MANY_DEPTH = 1_000_000, 12
 """Open boxes at which the search of a volume ends, and its depth for each state, where there are more states: boxes then hold little of a region."""
+FEWEST, MOST, SECONDS = 200_000, 2_000_000, 120.0
+"""Open boxes at which it ends elsewhere, between which it is twice the boxes of the proof, and the time after which it ends."""
 
 
 def prove_nonvacuity(work: Work) -> None:
@@ -50,7 +52,8 @@ def prove_nonvacuity(work: Work) -> None:
         return
     if len(lo) in DEPTHS or r.min_volume is not None:
         early = work.volume if work.volume is not None and work.volume[0] == work.region else None
-        tree = volume_tree(stage, min(60.0, max(5.0, work.left))) if early is None else early[1].result()
+        most = min(MOST, max(FEWEST, 2 * work.boxes))
+        tree = volume_tree(stage, min(SECONDS, max(5.0, work.left)), most) if early is None else early[1].result()
         _add(work, "volume", {"kind": "box_tree", "tree": work.tree("volume", tree)})
 
 
@@ -63,12 +66,12 @@ def start_volume(work: Work, stage: Stage, region: tuple[str, Fraction]) -> None
         ``VOLUME_TOO_SMALL`` where there are so many states that a proof takes long, and boxes show less than the volume demanded.
     """
     if work.executor is not None and len(stage.lo) <= EARLY_STATES:
-        work.volume = region, work.executor.submit(volume_tree, stage, min(60.0, max(5.0, work.left)))
+        work.volume = region, work.executor.submit(volume_tree, stage, min(SECONDS, max(5.0, work.left)), FEWEST)
     wanted = work.setting.requirement.min_volume
     if len(stage.lo) in DEPTHS or wanted is None:
         return
     tree: Future[bytes] = Future()
-    tree.set_result(volume_tree(stage, min(60.0, max(5.0, work.left))))
+    tree.set_result(volume_tree(stage, min(SECONDS, max(5.0, work.left)), OPEN))
     _, volume = check_cover(stage, tree.result(), stage.lo, stage.hi, "volume", Code.LEAF_NOT_INSIDE, lambda lo, _: np.ones(len(lo), dtype=bool))
     if not Fraction(volume) >= wanted:
         raise Undecided(Code.VOLUME_TOO_SMALL, "region.min_volume", f"boxes inside of the region show a volume of {volume:.3g}, {float(wanted):.6g} "
@@ -76,10 +79,10 @@ def start_volume(work: Work, stage: Stage, region: tuple[str, Fraction]) -> None
     work.volume = region, tree
 
 
-def volume_tree(stage: Stage, seconds: float) -> bytes:
-    """The tree of the obligation ``volume``."""
+def volume_tree(stage: Stage, seconds: float, most: int) -> bytes:
+    """The tree of the obligation ``volume``, grown while no more than so many boxes are open."""
     n = len(stage.lo)
-    return grow_volume(stage, missing=MISSING, depth=DEPTHS.get(n, MANY_DEPTH * n), seconds=seconds, **({} if n in DEPTHS else {"most": OPEN}))
+    return grow_volume(stage, missing=MISSING, depth=DEPTHS.get(n, MANY_DEPTH * n), seconds=seconds, most=most)
 
 
 def _radius(work: Work, radius: Fraction, ellipsoid: bool) -> None:
