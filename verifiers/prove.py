@@ -378,7 +378,7 @@ def _starts(work: Work, method: str | None) -> tuple[Floats, ...]:
 def _falsify(work: Work) -> None:
     if work.setting.requirement.property in ATTRACTION:
         find_equilibrium(work)
-    _named_level(work)
+    _named_level(work, volume=False)
 
 
 def find_equilibrium(work: Work) -> None:
@@ -421,8 +421,8 @@ def _refute_unstable(work: Work, where: Enclosure) -> None:
                       + work.states(x), x)
 
 
-def _named_level(work: Work) -> None:
-    """With a named function and a numeric level: look for a state of the level set that violates the claim, and replay it."""
+def _named_level(work: Work, volume: bool = True) -> None:
+    """With a named function and a numeric level: look for a state of the level set that violates the claim, and replay it; begin with the volume."""
     setting, level = work.setting, work.setting.requirement.level
     if level is None or "V" not in setting.functions:
         return
@@ -440,7 +440,7 @@ def _named_level(work: Work) -> None:
         value, x = edge or cex.lowest_on_boundary(function, lo, hi, count=8000, seed=work.seed)
         if value <= float(level):
             _refute(work, stage, x[None])
-    if setting.requirement.property in ATTRACTION:
+    if volume and setting.requirement.property in ATTRACTION:
         start_volume(work, stage, ("V", level))
 
 

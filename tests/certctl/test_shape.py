@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -213,9 +212,8 @@ def test_a_broken_run_is_not_certified(fault, learned, tmp_path):
     else:
         shape = some_shape(2, 6, np.random.default_rng(0), 1.0)
         (tmp_path / NAMES[1]).write_bytes(to_onnx(shape_graph(learner.task, np.linalg.cholesky(state.p), shape), double=True))
-    began = time.monotonic()
     verdict = verify(tmp_path / NAMES[2], budget=60, workers=1)
-    assert verdict.outcome in ("REFUTED", "UNKNOWN") and verdict.bundle is None and time.monotonic() - began < 600
+    assert verdict.outcome in ("REFUTED", "UNKNOWN") and verdict.bundle is None and not list(tmp_path.glob("*.cert"))
 
 
 def test_no_time_for_a_function_leaves_the_ellipsoid(tmp_path):

@@ -9,8 +9,8 @@ slowest rate of the first loop, minimise
 where :math:`e = (\dot V / V + \rho) / \rho_0` at states :math:`t\,r(s)\,s` inside, which move with the region, half of them found by climbing;
 xi_i are the states of the boundary over the domain's half-widths; in the third term y lies on the boundary and beyond it in the domain, where V has
 to grow along rays (the region is then star-shaped, and boxes outside of it are few); l punishes a quadratic that is too slow or too fast at the
-equilibrium.  lambda grows.  What a proof costs is a matter of delta and of the fastest rate: boxes prove what is nearly
-quadratic in them (docs/howto/learn_a_region.md has measurements).
+equilibrium.  A and B are those of the function and of the law, and lambda grows.  What a proof costs is a matter of delta and of the fastest rate:
+boxes prove what is nearly quadratic in them (docs/howto/learn_a_region.md has measurements).
 
 Direction: an estimate, nothing here is proved.
 """
@@ -162,8 +162,8 @@ class Spread:
         y = s * r[:, None]
         edge = shape.at(y)
         steep = np.maximum((edge.gradient * s).sum(axis=1), 1e-3)  # dV / dr, so that a weight moves r by -dV / steep
-        cubes = np.where(np.arange(len(s)) < BOUNDARY, r**n, 0.0)
-        on_radius = -n * cubes / r / cubes.sum()
+        powers = np.where(np.arange(len(s)) < BOUNDARY, r**n, 0.0)
+        on_radius = -n * powers / r / powers.sum()
         xi = y @ self.inverse
         worst = np.abs(xi).argmax(axis=1)
         side = xi[np.arange(len(s)), worst]
@@ -179,7 +179,7 @@ class Spread:
             first = shape.vector.size + law.gains.size
             out[first:first + law.turn.size] += 2 * RIDGE * law.turn.ravel()
             out[first + law.turn.size:first + law.turn.size + law.hidden.size] += 2 * self.bend * law.hidden.ravel()
-        return out, float(cubes.sum() / BOUNDARY)
+        return out, float(powers.sum() / BOUNDARY)
 
     def _growth(self, shape: Shape, y: Floats, weight: float) -> Floats:
         """Derivative of the term that wants V to grow along rays, on the boundary's states (N, n) and beyond, by the function's weights."""
@@ -222,7 +222,7 @@ class Spread:
         return np.concatenate([on_shape, *parts])
 
     def _at_rest(self, shape: Shape, law: Law | None, weight: float, out: Floats) -> None:
-        """l, by states next to the equilibrium: max(0, slowest / rho_0 + least)^2 + max(0, fastest / rho_0 - most)^2."""
+        """l, by states next to the equilibrium: max(0, least - slowest / rho_0)^2 + max(0, fastest / (rho_0 most) - 1)^2."""
         values, states = self.local(shape, law)
         slow = max(float(values[-1]) / self.unit + max(SLOWEST, self.rate / self.unit), 0.0)
         fast = max(-float(values[0]) / (self.unit * self.stiffness) - 1, 0.0)
