@@ -16,7 +16,7 @@ import numpy as np
 
 from verifiers.bundle_writer import write_bundle
 from verifiers.kernel.bundle import forbid_pickle, read_file, requirement_name
-from verifiers.kernel.check import Receipt, check
+from verifiers.kernel.check import Receipt
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.graph import Floats
 from verifiers.kernel.lipschitz import claim_of
@@ -24,6 +24,7 @@ from verifiers.kernel.local import Enclosure
 from verifiers.kernel.requirement import PRACTICAL, BoundRequirement, Requirement, read_bound, read_law_requirement, read_requirement
 from verifiers.kernel.setting import Setting, Source, expected_claim, make_stage, open_setting, plant_bytes, read_function
 from verifiers.memory import keep_freed_memory, single_threaded_products
+from verifiers.parts import check_by
 from verifiers.region import attraction, equilibrium, imitation, invariance
 from verifiers.region.attraction import Refuted, Undecided, Work
 from verifiers.region.nonvacuity import prove_nonvacuity, start_volume
@@ -104,7 +105,6 @@ def read_question(path: Path) -> Question:
     """
     data = read_file(path, str(path))
     requirement = read_requirement(data, requirement_name(path))
-
     controller, lyapunov = (None if named is None else _named(path, named) for named in (requirement.controller, requirement.lyapunov))
     parts = {} if requirement.imitation is None else imitation.read_parts(path, data)
     return Question(path, requirement, data, plant_bytes(requirement, path.parent), controller, lyapunov, parts)
@@ -210,7 +210,7 @@ def verify(requirement: Path, out: Path | None = None, *, budget: float = 600.0,
             functions.pop("V", None)
         parts = {"requirement": question.data, "plant": question.plant, "controller": question.controller, "functions": functions, "files": files,
                  "claim": claim, "obligations": work.obligations, "assumptions": _assumptions(setting)}
-        found = _judged(parts, path, out, force, Verdict("", None, None, "", name, kind, search_s=searched, boxes=work.boxes))
+        found = _judged(parts, path, out, force, Verdict("", None, None, "", name, kind, search_s=searched, boxes=work.boxes), workers)
         work.saved.clear()
         return found
     except Refuted as no:
@@ -243,12 +243,12 @@ def _verify_law(path: Path, name: str, out: Path, force: bool) -> Verdict:
                    round(found.solution.seconds + found.tree_s, 3), found.partition.leaves)
 
 
-def _judged(parts: dict[str, Any], requirement: Path, out: Path, force: bool, verdict: Verdict) -> Verdict:
+def _judged(parts: dict[str, Any], requirement: Path, out: Path, force: bool, verdict: Verdict, workers: int | None = 1) -> Verdict:
     """Write a bundle of these parts, let the kernel decide, and complete the verdict."""
     receipts: list[Receipt] = []
 
     def accepted(folder: Path) -> bool:
-        receipts.append(check(folder, requirement))
+        receipts.append(check_by(workers, folder, requirement))
         return receipts[-1].outcome == "ACCEPTED"
 
     producer = {"tool": "certctl", "python": platform.python_version(), "numpy": np.__version__}

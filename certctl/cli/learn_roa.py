@@ -72,14 +72,14 @@ def roa(
     width: Annotated[int, typer.Option("--width", metavar="N", help="Up to 3 states: neurons in each hidden layer of V.", min=1, max=256)] = 24,
     neurons: Annotated[int, typer.Option("--neurons", metavar="N", help="Beyond 4 states: tanh neurons of the controller; 0 is a linear law.", min=0,
                                          max=64)] = 4,
-    shape: Annotated[int, typer.Option("--shape", metavar="N", help="With 4 states and 900 s: tanh neurons of V; 0 is an ellipsoid.", min=0,
+    shape: Annotated[int, typer.Option("--shape", metavar="N", help="From 4 states and 900 s: tanh neurons of V; 0 is an ellipsoid.", min=0,
                                        max=64)] = 16,
     workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes of the prover.", show_default="all cores", min=1)] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a candidate of another question in DIR.")] = False,
     output_format: Format = OutputFormat.text,
 ) -> int:
     """Learn a controller and a Lyapunov function whose certified region of attraction is large, and prove it."""
-    from certctl.learners.roa.ellipsoid_learner import FEW_STATES, EllipsoidLearner, EllipsoidSettings
+    from certctl.learners.roa.ellipsoid_learner import EllipsoidSettings
     from certctl.learners.roa.files import NAMES
     from certctl.learners.roa.growth import Growing
     from certctl.learners.roa.sampled import SampledLearner, make_sampled_task
@@ -105,8 +105,7 @@ def roa(
         elif (task := make_task(plant, values, box, graph, rate=rate)).n <= MOST_STATES:
             learner = ZubovLearner(task, settings, law)
         else:
-            kind = ShapeLearner if task.n <= FEW_STATES else EllipsoidLearner  # beyond, the volume of no other region than an ellipsoid is proved
-            learner = kind(task, EllipsoidSettings(seed, time_limit, workers=processes, neurons=neurons, shape=shape), law)
+            learner = ShapeLearner(task, EllipsoidSettings(seed, time_limit, workers=processes, neurons=neurons, shape=shape), law)
         present = [name for name in (*NAMES, "requirement.cert") if os.path.lexists(out / name)]
         if present and not force and not learner.can_resume(out):
             raise UsageError(f"{out / present[0]} exists already and {out / CHECKPOINT} does not belong to this question; give --force, or another "

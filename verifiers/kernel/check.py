@@ -15,6 +15,7 @@ import numpy as np
 
 from verifiers.kernel.bundle import Bundle, compare_file, open_bundle, read_file, requirement_name
 from verifiers.kernel.codes import Code, Refusal, need
+from verifiers.kernel.cut import check_volume
 from verifiers.kernel.definite import is_positive_definite, is_positive_semidefinite, rationals
 from verifiers.kernel.dissipation import check_storage
 from verifiers.kernel.graph import Bools, Floats
@@ -404,8 +405,12 @@ def _volume(case: Case, name: str) -> tuple[str, int, float | None]:
     """The region has at least this volume, which is the one demanded and not zero."""
     count, wanted, stage = 0, case.setting.requirement.min_volume, case.stages[-1]
     if (ellipsoid := case.ellipsoid()) is None:
-        proof = case.proof(name, ("box_tree",), ("tree",))
-        count, volume = check_cover(stage, proof["tree"], stage.lo, stage.hi, name, Code.LEAF_NOT_INSIDE, lambda lo, _: np.ones(len(lo), dtype=bool))
+        proof = case.proof(name, ("box_tree",), ("tree",), ("frame",))
+        if proof["frame"] is not None:
+            count, volume = check_volume(stage, proof["tree"], proof["frame"], tuple(_rest(case)), name)
+        else:
+            count, volume = check_cover(stage, proof["tree"], stage.lo, stage.hi, name, Code.LEAF_NOT_INSIDE,
+                                        lambda lo, _: np.ones(len(lo), dtype=bool))
     else:
         proof, volume = case.proof(name, ("evaluation",), (), ("tree",)), ellipsoid_volume(ellipsoid[0], ellipsoid[2])
     need(wanted is None or Fraction(volume) >= wanted, Code.VOLUME_TOO_SMALL, name, f"the certified volume is {volume}, {wanted} is required")

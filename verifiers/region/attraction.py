@@ -20,7 +20,7 @@ import numpy as np
 from verifiers.kernel.codes import Code, Refusal
 from verifiers.kernel.exact import affine_exact
 from verifiers.kernel.graph import Floats
-from verifiers.kernel.local import Enclosure
+from verifiers.kernel.local import Enclosure, Matrix
 from verifiers.kernel.properties import Goal
 from verifiers.kernel.setting import Setting, Source, make_stage
 from verifiers.kernel.stage import Stage
@@ -96,7 +96,7 @@ class Work:
     region: tuple[str, Fraction] | None = None
     boxes: int = 0
     saved: Any = None
-    volume: tuple[tuple[str, Fraction], Future[bytes]] | None = None
+    volume: tuple[tuple[str, Fraction], Future[tuple[bytes, Matrix | None]]] | None = None
     known_levels: Levels | None = None
     guesses: tuple[Floats, ...] = ()
     lowest_stuck: float = 0.0

@@ -9,23 +9,26 @@ from typing import Any
 import numpy as np
 
 from verifiers.kernel.codes import Code
+from verifiers.kernel.cut import MAX_STATES, check_volume
+from verifiers.kernel.local import Matrix, Vector
 from verifiers.kernel.properties import check_cover
 from verifiers.kernel.rational import down, up
 from verifiers.kernel.stage import Stage
-from verifiers.region.attraction import Undecided, Work
+from verifiers.region.attraction import Undecided, Work, texts
 from verifiers.region.cover import grow_cover
+from verifiers.region.cuts import axes, grow_cuts
 from verifiers.region.volume import grow_volume
 
 MISSING = 0.006
 """Share of the volume that may be left out; the boxes on the boundary are half inside on average."""
 EARLY_STATES = 2
 """Largest number of states for which a volume takes so little time that it may turn out to be in vain."""
-DEPTHS = {1: 40, 2: 28, 3: 26, 4: 28}
-"""Depth at which the search of a volume ends, by the number of states."""
-OPEN, MANY_DEPTH = 1_000_000, 12
-"""Open boxes at which the search of a volume ends, and its depth for each state, where there are more states: boxes then hold little of a region."""
-FEWEST, MOST, SECONDS = 200_000, 2_000_000, 120.0
-"""Open boxes at which it ends elsewhere, between which it is twice the boxes of the proof, and the time after which it ends."""
+DEPTHS = {1: 40, 2: 28, 3: 26}
+"""Depth at which the search of boxes that lie inside ends, by the number of states; ``DEPTH`` for each state where there are more."""
+DEPTH, MOST, SECONDS = 10, 200_000, 120.0
+"""See ``DEPTHS``; open boxes at which the search ends, and the time after which it does."""
+CUT_FROM, CUT_MISSING, CUT_MOST = 4, 0.01, 400_000
+"""States from which boxes are measured that lie inside in part; what may be lost of the volume then, and the largest number of boxes."""
 
 
 def prove_nonvacuity(work: Work) -> None:
@@ -50,11 +53,10 @@ def prove_nonvacuity(work: Work) -> None:
     if ellipsoid:
         _add(work, "volume", {"kind": "evaluation"})
         return
-    if len(lo) in DEPTHS or r.min_volume is not None:
+    if len(lo) <= MAX_STATES or r.min_volume is not None:
         early = work.volume if work.volume is not None and work.volume[0] == work.region else None
-        most = min(MOST, max(FEWEST, 2 * work.boxes))
-        tree = volume_tree(stage, min(SECONDS, max(5.0, work.left)), most) if early is None else early[1].result()
-        _add(work, "volume", {"kind": "box_tree", "tree": work.tree("volume", tree)})
+        tree, frame = volume_tree(stage, _rest(work), max(5.0, work.left)) if early is None else early[1].result()
+        _add(work, "volume", {"kind": "box_tree", "tree": work.tree("volume", tree)} | ({} if frame is None else {"frame": texts(frame)}))
 
 
 def start_volume(work: Work, stage: Stage, region: tuple[str, Fraction]) -> None:
@@ -63,36 +65,55 @@ def start_volume(work: Work, stage: Stage, region: tuple[str, Fraction]) -> None
     Raises
     ------
     Undecided
-        ``VOLUME_TOO_SMALL`` where there are so many states that a proof takes long, and boxes show less than the volume demanded.
+        ``VOLUME_TOO_SMALL`` where there are so many states that a proof takes long, and the region does not have the volume demanded.
     """
+    origin = _rest(work)
     if work.executor is not None and len(stage.lo) <= EARLY_STATES:
-        work.volume = region, work.executor.submit(volume_tree, stage, min(SECONDS, max(5.0, work.left)), FEWEST)
+        work.volume = region, work.executor.submit(volume_tree, stage, origin, max(5.0, work.left))
     wanted = work.setting.requirement.min_volume
-    if len(stage.lo) in DEPTHS or wanted is None:
+    if len(stage.lo) < CUT_FROM or wanted is None:
         return
-    tree: Future[bytes] = Future()
-    tree.set_result(volume_tree(stage, min(SECONDS, max(5.0, work.left)), OPEN))
-    _, volume = check_cover(stage, tree.result(), stage.lo, stage.hi, "volume", Code.LEAF_NOT_INSIDE, lambda lo, _: np.ones(len(lo), dtype=bool))
+    found: Future[tuple[bytes, Matrix | None]] = Future()
+    tree, frame = volume_tree(stage, origin, max(5.0, work.left))
+    found.set_result((tree, frame))
+    if frame is None:
+        volume = check_cover(stage, tree, stage.lo, stage.hi, "volume", Code.LEAF_NOT_INSIDE, lambda lo, _: np.ones(len(lo), dtype=bool))[1]
+    else:
+        volume = check_volume(stage, tree, frame, origin, "volume")[1]
     if not Fraction(volume) >= wanted:
-        raise Undecided(Code.VOLUME_TOO_SMALL, "region.min_volume", f"boxes inside of the region show a volume of {volume:.3g}, {float(wanted):.6g} "
-                        f"is demanded; in {len(stage.lo)} states boxes hold little of it, so ask for less")
-    work.volume = region, tree
+        raise Undecided(Code.VOLUME_TOO_SMALL, "region.min_volume", f"a volume of {volume:.6g} is shown for the region asked for, "
+                        f"{float(wanted):.6g} is demanded; ask for less, or for another level")
+    work.volume = region, found
 
 
-def volume_tree(stage: Stage, seconds: float, most: int) -> bytes:
-    """The tree of the obligation ``volume``, grown while no more than so many boxes are open."""
-    n = len(stage.lo)
-    return grow_volume(stage, missing=MISSING, depth=DEPTHS.get(n, MANY_DEPTH * n), seconds=seconds, most=most)
+def volume_tree(stage: Stage, origin: Vector, seconds: float) -> tuple[bytes, Matrix | None]:
+    """The tree of the obligation ``volume``, with the frame that its boxes lie in where they are measured in part."""
+    n, seconds = len(stage.lo), min(SECONDS, seconds)
+    if CUT_FROM <= n <= MAX_STATES:
+        def volume(frame: Matrix, most: int) -> tuple[float, bytes]:
+            tree, held = grow_cuts(stage, frame, origin, missing=CUT_MISSING, most=most, seconds=seconds)
+            return held * abs(float(np.linalg.det(np.array(frame, dtype=float)))), tree
+
+        frame = max(axes(stage, origin), key=lambda each: volume(each, CUT_MOST // 20)[0])
+        held, tree = volume(frame, CUT_MOST)
+        if held > 0:
+            return tree, frame
+    return grow_volume(stage, missing=MISSING, depth=DEPTHS.get(n, DEPTH * n), seconds=seconds, most=MOST), None
+
+
+def _rest(work: Work) -> Vector:
+    """Where the loop is required to settle."""
+    return work.setting.requirement.equilibrium or work.setting.spec.equilibrium_x
 
 
 def _radius(work: Work, radius: Fraction, ellipsoid: bool) -> None:
     if ellipsoid:
         _add(work, "radius", {"kind": "lmi"})
         return
-    setting, stage = work.setting, work.stage
+    stage = work.stage
     if stage is None:
         return
-    centre = work.where.centre if work.where is not None else (setting.requirement.equilibrium or setting.spec.equilibrium_x)
+    centre = work.where.centre if work.where is not None else _rest(work)
     slack = work.where.radius if work.where is not None else (Fraction(0),) * len(centre)
     a = np.array([down(c - q - radius) for c, q in zip(centre, slack, strict=True)])
     b = np.array([up(c + q + radius) for c, q in zip(centre, slack, strict=True)])

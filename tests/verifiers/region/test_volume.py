@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from verifiers.kernel.codes import Code, Refusal
+from verifiers.kernel.cut import check_volume
 from verifiers.kernel.graph import Builder, affine_from_rational
 from verifiers.kernel.properties import check_cover
+from verifiers.kernel.rational import parse_matrix
 from verifiers.kernel.stage import Function, Stage, quadratic, strip_output
 from verifiers.kernel.tree import INSIDE, LEAF, NOTHING
 from verifiers.region import nonvacuity
 from verifiers.region.attraction import Undecided, Work
+from verifiers.region.cuts import axes, grow_cuts
 from verifiers.region.nonvacuity import prove_nonvacuity, start_volume
 from verifiers.region.volume import grow_volume
 
@@ -94,32 +97,96 @@ def test_the_kernel_refuses_boxes_that_were_only_guessed():
     assert no.value.code is Code.LEAF_NOT_INSIDE
 
 
-def in_five_states(demanded: str | None) -> tuple[Work, Stage]:
-    """A ball of radius 1 in five states, volume 5.26, in a box of half width 1, and work of which the requirement and the time are asked."""
-    eye = [["1" if i == j else "0" for j in range(5)] for i in range(5)]
+def round_bowl(n: int) -> Function:
+    """``|x|^2``."""
+    return shifted([["1" if i == j else "0" for j in range(n)] for i in range(n)], ["0"] * n)
+
+
+def in_states(n: int, demanded: str | None) -> tuple[Work, Stage]:
+    """A ball of radius 1 in a box of half width 3/2, and work of which the requirement and the time are asked."""
     least = None if demanded is None else Fraction(demanded)
-    setting = SimpleNamespace(requirement=SimpleNamespace(min_volume=least, contains=None, min_radius=None),
-                              lo=(Fraction(-1),) * 5, hi=(Fraction(1),) * 5)
-    stage = stage_of(shifted(eye, ["0"] * 5), "1", [1.0] * 5)
+    setting = SimpleNamespace(requirement=SimpleNamespace(min_volume=least, contains=None, min_radius=None, equilibrium=None),
+                              spec=SimpleNamespace(equilibrium_x=(Fraction(0),) * n), lo=(Fraction(-3, 2),) * n, hi=(Fraction(3, 2),) * n)
+    stage = stage_of(round_bowl(n), "1", [1.5] * n)
     return Work(setting, None, time.monotonic() + 60, stage=stage, region=("V", Fraction(1))), stage  # type: ignore[arg-type]
 
 
-def test_beyond_four_states_a_volume_is_grown_where_one_is_demanded(monkeypatch):
-    monkeypatch.setattr(nonvacuity, "OPEN", 30_000)
-    work, stage = in_five_states("0.1")
-    start_volume(work, stage, ("V", Fraction(1)))
-    prove_nonvacuity(work)
+def cut(work: Work, stage: Stage) -> float:
+    """What the kernel reads off the tree and the frame of the one obligation."""
     (obligation,) = work.obligations
-    assert obligation["id"] == "volume" and 0.1 < measured(stage, work.files["proof/volume.tree"]) < 8 * math.pi**2 / 15
-    work, stage = in_five_states(None)
+    assert obligation["id"] == "volume"
+    frame = parse_matrix(obligation["proof"]["frame"], "frame", len(stage.lo))
+    return check_volume(stage, work.files["proof/volume.tree"], frame, work.setting.spec.equilibrium_x, "volume")[1]
+
+
+@pytest.mark.parametrize("n, share", [(4, 0.98), (5, 0.9)])
+def test_from_four_states_on_boxes_count_in_part(monkeypatch, n, share):
+    monkeypatch.setattr(nonvacuity, "CUT_MOST", 30_000)
+    ball = math.pi ** (n / 2) / math.gamma(n / 2 + 1)
+    work, stage = in_states(n, None)
     start_volume(work, stage, ("V", Fraction(1)))
+    assert work.volume is None
     prove_nonvacuity(work)
-    assert work.volume is None and not work.obligations
+    assert share * ball < cut(work, stage) < ball
 
 
-def test_beyond_four_states_a_volume_that_boxes_do_not_show_is_told_before_the_search(monkeypatch):
-    monkeypatch.setattr(nonvacuity, "OPEN", 30_000)
-    work, stage = in_five_states("5.2")
-    with pytest.raises(Undecided, match=r"5\.2 is demanded; in 5 states") as no:
+def test_a_volume_that_is_demanded_is_grown_before_the_search(monkeypatch):
+    monkeypatch.setattr(nonvacuity, "CUT_MOST", 3_000)
+    work, stage = in_states(5, "3")
+    start_volume(work, stage, ("V", Fraction(1)))
+    assert work.volume is not None
+    prove_nonvacuity(work)
+    assert 3 < cut(work, stage) < 8 * math.pi**2 / 15
+    work, stage = in_states(5, "5.27")  # more than the ball has
+    with pytest.raises(Undecided, match=r"5\.27 is demanded; ask for less") as no:
         start_volume(work, stage, ("V", Fraction(1)))
     assert no.value.code is Code.VOLUME_TOO_SMALL
+
+
+def test_beyond_eight_states_boxes_inside_are_grown_where_a_volume_is_demanded(monkeypatch):
+    monkeypatch.setattr(nonvacuity, "MOST", 3_000)
+    work, stage = in_states(9, None)
+    start_volume(work, stage, ("V", Fraction(1)))
+    prove_nonvacuity(work)
+    assert not work.obligations
+    work, stage = in_states(9, "3")
+    with pytest.raises(Undecided):
+        start_volume(work, stage, ("V", Fraction(1)))
+
+
+def test_axes_follow_a_region_that_is_thin_and_oblique():
+    rng = np.random.default_rng(3)
+    root = rng.standard_normal((4, 4)) * np.array([100.0, 10.0, 1.0, 0.3])
+    matrix = root @ root.T
+    function = quadratic([[Fraction(float(v)) for v in row] for row in matrix], [Fraction(1)] * 4)
+    half = np.sqrt(np.diag(np.linalg.inv(matrix))) * 1.05
+    stage = Stage(function.graph, "continuous", function, Fraction(1), 1 - half, 1 + half, 1 - half, 1 + half)
+    plain, frame = axes(stage, (Fraction(1),) * 4)
+    assert [[v > 0 for v in row] for row in plain] == [[i == j for j in range(4)] for i in range(4)]
+    t = np.array([[float(v) for v in row] for row in frame])
+    shape = t.T @ matrix @ t
+    assert np.abs(shape - np.diag(np.diag(shape))).max() < 0.2 * np.diag(shape).min()
+    tree, volume = grow_cuts(stage, frame, (Fraction(1),) * 4, missing=0.01, most=30_000, seconds=60)
+    truth = math.pi**2 / 2 / abs(np.linalg.det(root))
+    assert 0.97 * truth < check_volume(stage, tree, frame, (Fraction(1),) * 4, "volume")[1] < truth
+    assert volume * abs(np.linalg.det(t)) == pytest.approx(check_volume(stage, tree, frame, (Fraction(1),) * 4, "volume")[1], rel=1e-9)
+
+
+def test_where_the_region_is_the_domain_boxes_lie_along_its_axes():
+    stage = stage_of(round_bowl(4), "9", [1.0, 2.0, 1.5, 1.0])  # a box all of which lies in the ball of radius 3
+    tree, frame = nonvacuity.volume_tree(stage, (Fraction(0),) * 4, 60.0)
+    assert 47 < check_volume(stage, tree, frame, (Fraction(0),) * 4, "volume")[1] < 48
+
+
+def test_an_empty_region_has_the_axes_of_the_domain_and_no_volume():
+    stage = stage_of(round_bowl(4), "-1", [1.0] * 4)
+    assert len(axes(stage, (Fraction(0),) * 4)) == 1
+    assert nonvacuity.volume_tree(stage, (Fraction(0),) * 4, 5.0)[1] is None
+
+
+@pytest.mark.parametrize("limits", [{"most": 4}, {"most": 10_000, "seconds": 0.0}])
+def test_a_search_of_cuts_that_ends_early_leaves_a_tree_that_holds(limits):
+    stage, frame = stage_of(round_bowl(4), "1", [1.5] * 4), [[Fraction(int(i == j)) for j in range(4)] for i in range(4)]
+    tree, volume = grow_cuts(stage, frame, (Fraction(0),) * 4, missing=0.0, **{"seconds": 60.0, **limits})
+    found = check_volume(stage, tree, frame, (Fraction(0),) * 4, "volume")[1]
+    assert found == pytest.approx(volume) and 0 <= found < math.pi**2 / 2

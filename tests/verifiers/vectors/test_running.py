@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 from repository import ROOT
 
+from verifiers import parts as parts_of_a_check
 from verifiers.kernel.check import check
-from verifiers.parts import join
+from verifiers.parts import check_by, join
 
 RUN = f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'kernel'; runpy.run_module('verifiers.kernel', run_name='__main__')"
 
@@ -64,6 +65,22 @@ def test_parts_join_only_when_all_of_one_bundle_are_there(bases):
         joined = join(wrong, count)
         assert (joined.outcome, joined.code, joined.level) == ("DECLINED", "PART_MISSING", None)
     assert join([complete], 1).outcome == "ACCEPTED"
+
+
+@pytest.mark.threat("T12")
+def test_a_large_bundle_is_checked_in_parts_which_say_what_the_whole_says(monkeypatch, twin, bases):
+    monkeypatch.setattr(parts_of_a_check, "LARGE", 1)
+    folder = bases("network_shell")
+    whole, joined = check(folder / "loop.cert", folder / "loop.requirement.toml"), check_by(2, folder / "loop.cert", folder / "loop.requirement.toml")
+    assert joined.at is None and replace(joined, check_s=whole.check_s, obligations=()) == replace(whole, obligations=())
+    for ours, theirs in zip(joined.obligations, whole.obligations, strict=True):
+        assert ours | {"seconds": 0} == theirs | {"seconds": 0}
+    assert check_by(1, folder / "loop.cert", None).outcome == "ACCEPTED"
+    bad = twin("network_shell")
+    bad.tree("shell-1", lambda data: data[:-1])
+    bad.save()
+    assert check_by(2, bad.bundle, bad.requirement).code == "TREE_INCOMPLETE"
+    assert check_by(2, folder / "nothing.cert", None).outcome == "ERROR"
 
 
 def test_a_refused_part_refuses_the_whole_whatever_stands_beside_it(twin):
