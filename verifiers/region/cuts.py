@@ -26,6 +26,8 @@ from verifiers.smt.branch_and_bound import UNDECIDED, pack
 
 RAYS, LADDER, HALVINGS, ROUNDS, BATCH = 4000, 200, 30, 4, 512
 """Rays that look for the boundary, steps of each and halvings of the step that crosses it; changes of axes; boxes read at once."""
+CURVED = 0.5
+"""Share of the bends in the pieces from which a box is so wide that nothing is known of how much lies inside."""
 ROOM, INNER, BITS = 1.02, 1 - 2.0**-20, 24
 """The box about the region over the samples' own; the box in the domain over the domain, so that its faces count; the bits of a number of a frame."""
 
@@ -131,8 +133,9 @@ def _measure(stage: Stage, frame: Matrix, origin: Vector, function: Function, be
     t, a, b, worst = pieces(function, below, lo, hi)
     volume, bend, fits = (hi - lo).prod(axis=1), 0.5 * (a - b), in_domain(stage, frame, origin, lo, hi)
     held = np.where(fits, share(t, a, b) * volume, 0.0)
-    there = share(t + 0.25 * bend.sum(axis=1) + worst, a, b) * volume
-    unknown = ~np.isfinite(t + bend.sum(axis=1) + worst)
+    bent = bend.sum(axis=1)
+    there = share(t + np.where(bent > CURVED, 1.0, 0.25) * bent + 2 * worst, a, b) * volume
+    unknown = ~np.isfinite(t + bent + worst)
     loss = np.where(unknown, volume, np.maximum(there - held, 0.0))
     axis = np.where(fits[:, None] & ~unknown[:, None], bend, hi - lo).argmax(axis=1)
     return held, loss, axis

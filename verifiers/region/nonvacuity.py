@@ -27,8 +27,10 @@ DEPTHS = {1: 40, 2: 28, 3: 26}
 """Depth at which the search of boxes that lie inside ends, by the number of states; ``DEPTH`` for each state where there are more."""
 DEPTH, MOST, SECONDS = 10, 200_000, 120.0
 """See ``DEPTHS``; open boxes at which the search ends, and the time after which it does."""
-CUT_FROM, CUT_MISSING, CUT_MOST = 4, 0.01, 400_000
-"""States from which boxes are measured that lie inside in part; what may be lost of the volume then, and the largest number of boxes."""
+CUT_FROM, CUT_MISSING, CUT_FEW, CUT_MOST, CUT_SECONDS = 4, 0.01, 100_000, {4: 400_000}, 240.0
+"""States from which boxes are measured that lie inside in part; what may be lost of the volume then; boxes that choose the axes; the largest
+number of boxes, ``CUT_MANY`` where there are more states; and the time."""
+CUT_MANY = 2_000_000
 
 
 def prove_nonvacuity(work: Work) -> None:
@@ -73,32 +75,38 @@ def start_volume(work: Work, stage: Stage, region: tuple[str, Fraction]) -> None
     wanted = work.setting.requirement.min_volume
     if len(stage.lo) < CUT_FROM or wanted is None:
         return
+    if volume_of(stage, origin, *volume_tree(stage, origin, max(5.0, work.left), few=True)) >= wanted:
+        return  # the larger tree can wait until the region is proved
     found: Future[tuple[bytes, Matrix | None]] = Future()
-    tree, frame = volume_tree(stage, origin, max(5.0, work.left))
-    found.set_result((tree, frame))
-    if frame is None:
-        volume = check_cover(stage, tree, stage.lo, stage.hi, "volume", Code.LEAF_NOT_INSIDE, lambda lo, _: np.ones(len(lo), dtype=bool))[1]
-    else:
-        volume = check_volume(stage, tree, frame, origin, "volume")[1]
+    found.set_result(volume_tree(stage, origin, max(5.0, work.left)))
+    volume = volume_of(stage, origin, *found.result())
     if not Fraction(volume) >= wanted:
         raise Undecided(Code.VOLUME_TOO_SMALL, "region.min_volume", f"a volume of {volume:.6g} is shown for the region asked for, "
                         f"{float(wanted):.6g} is demanded; ask for less, or for another level")
     work.volume = region, found
 
 
-def volume_tree(stage: Stage, origin: Vector, seconds: float) -> tuple[bytes, Matrix | None]:
-    """The tree of the obligation ``volume``, with the frame that its boxes lie in where they are measured in part."""
-    n, seconds = len(stage.lo), min(SECONDS, seconds)
-    if CUT_FROM <= n <= MAX_STATES:
-        def volume(frame: Matrix, most: int) -> tuple[float, bytes]:
-            tree, held = grow_cuts(stage, frame, origin, missing=CUT_MISSING, most=most, seconds=seconds)
-            return held * abs(float(np.linalg.det(np.array(frame, dtype=float)))), tree
+def volume_of(stage: Stage, origin: Vector, tree: bytes, frame: Matrix | None) -> float:
+    """What the kernel reads off a tree of :func:`volume_tree`."""
+    if frame is not None:
+        return check_volume(stage, tree, frame, origin, "volume")[1]
+    return check_cover(stage, tree, stage.lo, stage.hi, "volume", Code.LEAF_NOT_INSIDE, lambda lo, _: np.ones(len(lo), dtype=bool))[1]
 
-        frame = max(axes(stage, origin), key=lambda each: volume(each, CUT_MOST // 20)[0])
-        held, tree = volume(frame, CUT_MOST)
+
+def volume_tree(stage: Stage, origin: Vector, seconds: float, few: bool = False) -> tuple[bytes, Matrix | None]:
+    """The tree of the obligation ``volume``, with the frame that its boxes lie in where they are measured in part; ``few``: one with few boxes."""
+    n = len(stage.lo)
+    if CUT_FROM <= n <= MAX_STATES:
+        def grown(frame: Matrix, most: int) -> tuple[float, bytes, Matrix]:
+            tree, held = grow_cuts(stage, frame, origin, missing=CUT_MISSING, most=most, seconds=min(CUT_SECONDS, seconds))
+            return held * abs(float(np.linalg.det(np.array(frame, dtype=float)))), tree, frame
+
+        held, tree, frame = max((grown(each, CUT_FEW) for each in axes(stage, origin)), key=lambda each: each[0])
+        if held > 0 and not few:
+            _, tree, frame = grown(frame, CUT_MOST.get(n, CUT_MANY))
         if held > 0:
             return tree, frame
-    return grow_volume(stage, missing=MISSING, depth=DEPTHS.get(n, DEPTH * n), seconds=seconds, most=MOST), None
+    return grow_volume(stage, missing=MISSING, depth=DEPTHS.get(n, DEPTH * n), seconds=min(SECONDS, seconds), most=MOST), None
 
 
 def _rest(work: Work) -> Vector:

@@ -139,6 +139,7 @@ class EllipsoidLearner(Learner):
     def __init__(self, task: Task, settings: EllipsoidSettings | None = None, controller: bytes | None = None) -> None:
         self.task, self.settings, self.controller = task, settings or EllipsoidSettings(), controller
         self.verdict: Verdict | None = None
+        self.answer: Verdict | None = None
         self.counterexamples: Floats = np.zeros((0, task.n))
 
     def learn(self, out: Path, report: Callable[[Step], None]) -> Learned:
@@ -262,6 +263,7 @@ class EllipsoidLearner(Learner):
         bundle, path = out / "requirement.cert", out / NAMES[2]
         verdict = verify(aside / NAMES[2], aside / bundle.name, budget=budget, workers=self.settings.workers, seed=self.settings.seed,
                          quadratics=quadratics)
+        self.answer = verdict
         held = self._held(path, bundle)
         if held is not None and not region_volume(verdict) > region_volume(held):
             if self.verdict is None or region_volume(self.verdict) != region_volume(held):

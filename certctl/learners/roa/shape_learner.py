@@ -41,6 +41,8 @@ WORTH, ELLIPSOID = 900.0, 600.0
 ENOUGH = 300.0
 """Seconds that have to be left for the next function."""
 LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+LOWER = (1.0, 0.95, 0.9, 0.8)
+"""Shares of the level chosen that are asked for one after the other while a counterexample stands against each."""
 BOXES_A_LEAF, PART = 1.7, 0.6
 """Boxes decided for a leaf (measured: docs/results.md), and the share of the time left that a proof is forecast to take."""
 NEAR, FAR, DRAWN = 0.3, 3.0, 600
@@ -111,9 +113,13 @@ class ShapeLearner(EllipsoidLearner):
         if best is not None and (self.verdict is None or best.volume > region_volume(self.verdict)):
             figures |= {"sampled volume": best.volume, "boxes expected": BOXES_A_LEAF * best.leaves}
             tell("proof")
-            files = self._files(best, factor)
-            path = self._offered(out, files, max(left(), 5.0), ())
-            learned = replace(learned, requirement=path)
+            for lower in LOWER:
+                offer = replace(best, level=round(best.level * lower, 6))
+                learned = replace(learned, requirement=self._offered(out, self._files(offer, factor), max(left(), 5.0), ()))
+                if self.answer is None or self.answer.outcome != "REFUTED":
+                    break
+            if self.answer is not None and self.answer.outcome != "PROVED":
+                tell(f"function not proved ({self.answer.code})")
         if self.verdict is not None:
             figures |= {"boxes": float(self.verdict.boxes), "certified volume": region_volume(self.verdict)}
         return replace(learned, figures=figures, seconds=round(time.monotonic() - began, 3))

@@ -121,7 +121,8 @@ def cut(work: Work, stage: Stage) -> float:
 
 @pytest.mark.parametrize("n, share", [(4, 0.98), (5, 0.9)])
 def test_from_four_states_on_boxes_count_in_part(monkeypatch, n, share):
-    monkeypatch.setattr(nonvacuity, "CUT_MOST", 30_000)
+    monkeypatch.setattr(nonvacuity, "CUT_FEW", 1_000)
+    monkeypatch.setattr(nonvacuity, "CUT_MANY", 30_000)
     ball = math.pi ** (n / 2) / math.gamma(n / 2 + 1)
     work, stage = in_states(n, None)
     start_volume(work, stage, ("V", Fraction(1)))
@@ -131,12 +132,14 @@ def test_from_four_states_on_boxes_count_in_part(monkeypatch, n, share):
 
 
 def test_a_volume_that_is_demanded_is_grown_before_the_search(monkeypatch):
-    monkeypatch.setattr(nonvacuity, "CUT_MOST", 3_000)
-    work, stage = in_states(5, "3")
-    start_volume(work, stage, ("V", Fraction(1)))
-    assert work.volume is not None
-    prove_nonvacuity(work)
-    assert 3 < cut(work, stage) < 8 * math.pi**2 / 15
+    monkeypatch.setattr(nonvacuity, "CUT_FEW", 300)
+    monkeypatch.setattr(nonvacuity, "CUT_MANY", 3_000)
+    for demanded, early in (("1/2", False), ("4", True)):  # where a small tree shows it, the larger one waits for the proof
+        work, stage = in_states(5, demanded)
+        start_volume(work, stage, ("V", Fraction(1)))
+        assert (work.volume is not None) == early
+        prove_nonvacuity(work)
+        assert 4 < cut(work, stage) < 8 * math.pi**2 / 15
     work, stage = in_states(5, "5.27")  # more than the ball has
     with pytest.raises(Undecided, match=r"5\.27 is demanded; ask for less") as no:
         start_volume(work, stage, ("V", Fraction(1)))

@@ -49,6 +49,11 @@ def leaf(old: int) -> re.Pattern[bytes]:
     return re.compile(b"[" + re.escape(bytes([LEAF + old])) + re.escape(bytes([LEAF + TAYLOR + old])) + b"]")
 
 
+def framed(frame: list[list[str]], leaf: int = LEAF + TAYLOR + 3) -> Callable[[Twin], object]:
+    """The volume as one box of a frame that counts in part."""
+    return lambda t: (t.proof("volume").update(frame=frame), t.tree("volume", lambda _: bytes([leaf])))
+
+
 def retag(old: int, new: int) -> Callable[[bytes], bytes]:
     """Give the first leaf of one tag another tag."""
     return lambda data: leaf(old).sub(lambda found: bytes([found[0][0] - old + new]), data, count=1)
@@ -376,6 +381,11 @@ VECTORS: list[Vector] = [
     Vector("volume-too-small", "pendulum", C.VOLUME_TOO_SMALL, said('min_volume = "1/100"', 'min_volume = "12.4"')),
     Vector("volume-too-small-network", "network_shell", C.VOLUME_TOO_SMALL, said('min_volume = "1/100"', 'min_volume = "3"')),
     Vector("volume-leaf-not-inside", "network_shell", C.LEAF_NOT_INSIDE, lambda t: t.tree("volume", lambda _: bytes([131]))),
+    Vector("volume-in-part-without-a-frame", "network_shell", C.MALFORMED_CERTIFICATE, lambda t: t.tree("volume", lambda _: bytes([139]))),
+    Vector("volume-inside-with-a-frame", "network_shell", C.MALFORMED_CERTIFICATE, framed([["1", "0"], ["0", "1"]], 131)),
+    Vector("volume-frame-without-inverse", "network_shell", C.NOT_DEFINITE, framed([["1", "1"], ["1", "1"]])),
+    Vector("volume-frame-of-another-size", "network_shell", C.BAD_SHAPE, framed([["1"]])),
+    Vector("volume-frame-beyond-the-domain", "network_shell", C.VOLUME_TOO_SMALL, framed([["9", "0"], ["0", "9"]])),
     Vector("volume-nothing", "invariance", C.VOLUME_TOO_SMALL, lambda t: t.tree("volume", lambda _: bytes([132]))),
     Vector("volume-outside-the-box-safe", "own", C.CONTAINMENT, lambda t: t.ask(
         lambda s: s.replace(build.box("safe", ["4/5", "4"]), build.box("safe", ["1/2", "4"])))),
