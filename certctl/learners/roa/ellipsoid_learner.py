@@ -32,6 +32,7 @@ from verifiers.load.to_onnx import to_onnx
 from verifiers.memory import keep_freed_memory, single_threaded_products
 from verifiers.prove import Verdict, verify
 from verifiers.region.ellipsoid import Loop, widen
+from verifiers.smt.branch_and_bound import Progress
 
 CHECKPOINT = "training.npz"
 FEW_STATES = 4
@@ -102,7 +103,7 @@ class EllipsoidSettings:
     stiffness: float = 30.0
     steps: int = 300
     shape: int = 16
-    bends: tuple[float, ...] = (0.02, 0.005, 0.0015, 0.0005)
+    bends: tuple[float, ...] = (0.02, 0.01, 0.005, 0.0015, 0.0005)
     shape_rate: float = 0.1
     shape_stiffness: float = 4.5
     shape_steps: int = 2000
@@ -119,6 +120,16 @@ class _State:
     legs: int = 0
     seconds: float = 0.0
     settled: bool = False
+
+
+def told_by(report: Callable[[Step], None], began: float, limit: float, figures: Mapping[str, float]) -> Callable[[Progress], None]:
+    """What reports the progress of a proof as a step of a run that began then and has ``limit`` seconds."""
+    def proving(told: Progress) -> None:
+        seconds = time.monotonic() - began
+        left = limit - seconds if told.seconds_left is None else min(told.seconds_left, limit - seconds)
+        report(Step("proof", min(1.0, seconds / limit), float("nan"), seconds, left, {**figures, "proved %": 100 * told.share}))
+
+    return proving
 
 
 class EllipsoidLearner(Learner):
@@ -140,6 +151,7 @@ class EllipsoidLearner(Learner):
         self.task, self.settings, self.controller = task, settings or EllipsoidSettings(), controller
         self.verdict: Verdict | None = None
         self.answer: Verdict | None = None
+        self._proving: Callable[[Progress], None] | None = None
         self.counterexamples: Floats = np.zeros((0, task.n))
 
     def learn(self, out: Path, report: Callable[[Step], None]) -> Learned:
@@ -157,6 +169,7 @@ class EllipsoidLearner(Learner):
             sampled = self._volume(state.p)
             figures = {"sampled volume": sampled, "rounds": float(state.legs)}
             report(Step("proof", min(1.0, seconds / s.time_limit), float("nan"), seconds, s.time_limit - seconds, figures))
+            self._proving = told_by(report, began, s.time_limit, figures)
             requirement = self._climb(out, state, began)
             verdict = self.verdict
             if verdict is None:
@@ -262,7 +275,7 @@ class EllipsoidLearner(Learner):
             (aside / name).write_bytes(data)
         bundle, path = out / "requirement.cert", out / NAMES[2]
         verdict = verify(aside / NAMES[2], aside / bundle.name, budget=budget, workers=self.settings.workers, seed=self.settings.seed,
-                         quadratics=quadratics)
+                         quadratics=quadratics, progress=self._proving)
         self.answer = verdict
         held = self._held(path, bundle)
         if held is not None and not region_volume(verdict) > region_volume(held):

@@ -5,8 +5,7 @@ The ellipsoid (:mod:`certctl.learners.roa.ellipsoid_learner`) is quick to learn 
 punished for bending, until the tree that proves it is forecast to outlast the time (:mod:`verifiers.smt.forecast`): the boxes a proof needs are a
 figure of the training.  The largest level whose tree fits is then asked of ``verify``.
 
-In more than four states functions grow in the same way, but the volume of their regions is not proved: of a region in six states 1.6 million boxes
-that lie inside hold a fifth of a percent (docs/howto/learn_a_region.md).
+The volume of such a region is proved by boxes that lie in it in part, along its own axes (:mod:`verifiers.region.cuts`).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from certctl.learners.learner import Learned, Step
-from certctl.learners.roa.ellipsoid_learner import CHECKPOINT, EllipsoidLearner, _State
+from certctl.learners.roa.ellipsoid_learner import CHECKPOINT, EllipsoidLearner, _State, told_by
 from certctl.learners.roa.files import NAMES, region_volume, requirement_text
 from certctl.learners.roa.law import law_graph, read_law
 from certctl.learners.roa.shape import Shape, radii, shape_graph
@@ -113,6 +112,7 @@ class ShapeLearner(EllipsoidLearner):
         if best is not None and (self.verdict is None or best.volume > region_volume(self.verdict)):
             figures |= {"sampled volume": best.volume, "boxes expected": BOXES_A_LEAF * best.leaves}
             tell("proof")
+            self._proving = told_by(report, began, s.time_limit, figures)
             for lower in LOWER:
                 offer = replace(best, level=round(best.level * lower, 6))
                 learned = replace(learned, requirement=self._offered(out, self._files(offer, factor), max(left(), 5.0), ()))
