@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("systems", "verifiers", "certctl")
 KERNEL = ROOT / "verifiers" / "kernel"
-KERNEL_CAP = 4300
+KERNEL_CAP = 4350
 """Hard cap of the kernel's lines of code, the measured size rounded up (docs/decisions/0004-kernel-size.md says why it is not 1,500)."""
 
 

@@ -261,12 +261,6 @@ def _rules(case: Case) -> dict[str, Rule]:
     return rules
 
 
-def _rest(case: Case) -> Vector:
-    """Where the loop is required to settle."""
-    wanted = case.setting.requirement.equilibrium
-    return case.setting.spec.equilibrium_x if wanted is None else wanted
-
-
 def _equilibrium(case: Case, name: str) -> tuple[str, int, float | None]:
     """Exactly one equilibrium lies in the box, and the box within the tolerance of where it is required."""
     here = case.setting
@@ -274,7 +268,7 @@ def _equilibrium(case: Case, name: str) -> tuple[str, int, float | None]:
     where = Enclosure(proof["center"], proof["radius"])
     domain, margins = here.requirement.domain, []
     allowed = here.requirement.tolerance or [(b - a) / 2 / 10**6 for a, b in zip(domain.lo, domain.hi, strict=True)]
-    for state, lo, hi, c, q, g, t in zip(here.spec.states, here.lo, here.hi, where.centre, where.radius, _rest(case), allowed, strict=True):
+    for state, lo, hi, c, q, g, t in zip(here.spec.states, here.lo, here.hi, where.centre, where.radius, case.setting.rest, allowed, strict=True):
         need(q >= 0, Code.EQUILIBRIUM_NOT_PROVED, "equilibrium.radius", "a radius is negative")
         margins.append(t - abs(c - g) - q)
         if not margins[-1] >= 0:
@@ -341,8 +335,11 @@ def _shell(case: Case, name: str) -> tuple[str, int, float | None]:
     need(frame is None or goal.kind != "practical", Code.UNSUPPORTED, name, "practical stability is checked in the plant's own coordinates")
     need(goal.kind != "practical" or goal.inner_level < level, Code.EMPTY_REGION, "inner", "the inner level is not below the region's level")
     stage = make_stage(here, here.functions[proof["function"]], level, frame)
+    need(stage.image is None or goal.kind == "attraction", Code.UNSUPPORTED, name, "only attraction is checked in a frame of such a function")
     count, worst = check_shell(stage, goal, proof["tree"], name, case.part)
-    if case.equilibrium is not None and frame is None:
+    if stage.image is not None:  # what the region is, is asked in the plant's coordinates
+        stage = make_stage(here, here.functions[proof["function"]], level, None)
+    if case.equilibrium is not None and not stage.contained:
         lo, hi = _around(case.equilibrium)
         need(stage.inside(lo[None], hi[None])[0], Code.EMPTY_REGION, name,
              "the equilibrium is not inside the level set, so the level claims nothing")
@@ -355,7 +352,7 @@ def _storage(case: Case, name: str) -> Shown:
     """A quadratic storage function on a level set inside the domain: the gain from disturbance to output, or that the set is never left."""
     here = case.setting
     proof = case.proof(name, ("lmi",), ("function", "level", "multipliers", *(() if here.requirement.gain else ("supply", "decay"))))
-    case.stages.append(check_storage(here, here.functions[proof["function"]], proof, tuple(_rest(case)), name))
+    case.stages.append(check_storage(here, here.functions[proof["function"]], proof, tuple(case.setting.rest), name))
     here.stages.append((proof["function"], proof["level"]))
     return proof["kind"], 0, None
 
@@ -382,7 +379,7 @@ def _contains(box: Box, case: Case, name: str) -> tuple[str, int, float | None]:
 def _radius(radius: Fraction, case: Case, name: str) -> tuple[str, int, float | None]:
     """The region contains the ball of the radius demanded around every point of the equilibrium's box."""
     here = case.setting
-    where = case.equilibrium or Enclosure(tuple(_rest(case)), (Fraction(0),) * len(here.lo))
+    where = case.equilibrium or Enclosure(tuple(case.setting.rest), (Fraction(0),) * len(here.lo))
     if (ellipsoid := case.ellipsoid()) is not None:
         proof, (matrix, origin, level), eye = case.proof(name, ("lmi",), (), ("tree",)), ellipsoid, np.eye(len(here.lo), dtype=object)
         reach = radius + where.distance(origin, eye)  # such a ball lies in the ball about o of this radius
@@ -407,7 +404,7 @@ def _volume(case: Case, name: str) -> tuple[str, int, float | None]:
     if (ellipsoid := case.ellipsoid()) is None:
         proof = case.proof(name, ("box_tree",), ("tree",), ("frame",))
         if proof["frame"] is not None:
-            count, volume = check_volume(stage, proof["tree"], proof["frame"], tuple(_rest(case)), name)
+            count, volume = check_volume(stage, proof["tree"], proof["frame"], tuple(case.setting.rest), name)
         else:
             count, volume = check_cover(stage, proof["tree"], stage.lo, stage.hi, name, Code.LEAF_NOT_INSIDE,
                                         lambda lo, _: np.ones(len(lo), dtype=bool))
@@ -430,7 +427,7 @@ def _below(case: Case, name: str) -> Shown:
     """``error``: on the domain the applied inputs of policy and expert differ by at most the error demanded.  ``regret``: in the target, whatever
     the measurement error, the stage cost is at most the bound demanded."""
     proof = case.proof(name, ("box_tree",), ("tree",), ("expert",) if name == "error" else ())
-    graph, limit, box = bounded_graph(case.setting, _rest(case), name, proof.get("expert"))
+    graph, limit, box = bounded_graph(case.setting, case.setting.rest, name, proof.get("expert"))
     stage = replace(case.stages[-1], function=Function(graph), level=limit, inner=())
     return proof["kind"], check_cover(stage, proof["tree"], *outward(box.lo, box.hi), name, Code.NOT_PROVED)[0], None
 

@@ -33,12 +33,11 @@ import numpy as np
 from verifiers.kernel import tree
 from verifiers.kernel.codes import Code, need
 from verifiers.kernel.definite import determinant, is_positive_definite
-from verifiers.kernel.graph import Bools, Floats, affine_from_rational
+from verifiers.kernel.graph import Floats, affine_from_rational
 from verifiers.kernel.local import Matrix, Vector
 from verifiers.kernel.minimum import hessian
 from verifiers.kernel.rational import down, sqrt_up
 from verifiers.kernel.setting import congruent, identity, in_coordinates
-from verifiers.kernel.smooth import TINY
 from verifiers.kernel.stage import Function, Stage
 from verifiers.kernel.taylor import taylor_models, total
 
@@ -77,18 +76,10 @@ def share(t: Floats, a: Floats, b: Floats) -> Floats:
         return np.where(found > 0, np.minimum(found, 1.0), 0.0)
 
 
-def turned(function: Function, frame: Matrix, origin: Vector) -> Function:
-    """The function of y in ``x = origin + frame y``."""
-    return replace(function, graph=in_coordinates(function.graph, frame, origin), gradient=None)
-
-
-def in_domain(stage: Stage, frame: Matrix, origin: Vector, lo: Floats, hi: Floats) -> Bools:
-    """True (B,) where the image of a box (B, n) of y in [-1, 1]^n lies in the domain."""
-    image = affine_from_rational(frame, origin)
-    span = np.abs(image.weight)
-    slack = SLACK * (np.abs(image.bias) + span.sum(axis=1)) + TINY
-    middle, wide = (0.5 * (lo + hi)) @ image.weight.T + image.bias, (0.5 * (hi - lo)) @ span.T + slack
-    return np.asarray((middle - wide >= stage.inner_lo).all(axis=1) & (middle + wide <= stage.inner_hi).all(axis=1))
+def turned(stage: Stage, frame: Matrix, origin: Vector) -> Stage:
+    """The stage's function and domain in coordinates y with ``x = origin + frame y``; its tree covers [-1, 1]^n."""
+    function = replace(stage.function, graph=in_coordinates(stage.function.graph, frame, origin), gradient=None)
+    return replace(stage, function=function, image=affine_from_rational(frame, origin))
 
 
 def check_volume(stage: Stage, data: bytes, frame: Matrix, origin: Vector, at: str) -> tuple[int, float]:
@@ -102,13 +93,13 @@ def check_volume(stage: Stage, data: bytes, frame: Matrix, origin: Vector, at: s
     n, count, volumes, below, gram = len(origin), 0, [], stage.function.thresholds(stage.level)[0], congruent(identity(len(origin)), frame)
     need(n <= MAX_STATES, Code.UNSUPPORTED, at, f"volumes along other axes are measured up to {MAX_STATES} states")
     need(is_positive_definite(gram), Code.NOT_DEFINITE, f"{at}.frame", "the frame has no inverse")
-    function = turned(stage.function, frame, origin)
+    here = turned(stage, frame, origin)
     for tag, lo, hi in tree.leaves(data, -np.ones(n), np.ones(n), at):
         count += len(lo)
         if tag == tree.NOTHING:
             continue
         need(tag == tree.INSIDE + tree.TAYLOR, Code.MALFORMED_CERTIFICATE, at, "a leaf of this kind has no meaning in this tree")
-        counts = in_domain(stage, frame, origin, lo, hi) & (hi - lo > NARROWEST).all(axis=1)
-        part = share(*pieces(function, below, lo, hi)[:3]) * (hi - lo).prod(axis=1)
+        counts = here.within(lo, hi) & (hi - lo > NARROWEST).all(axis=1)
+        part = share(*pieces(here.function, below, lo, hi)[:3]) * (hi - lo).prod(axis=1)
         volumes.append(float(np.where(counts, part, 0.0).sum()))
     return count, down(Fraction(math.fsum(volumes) * (1 - 1e-12)) / sqrt_up(1 / determinant(gram)))

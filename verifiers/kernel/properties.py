@@ -108,7 +108,7 @@ def check_shell(stage: Stage, goal: Goal, data: bytes, at: str, part: Part = (0,
         here, kind = (by_taylor, tag - tree.TAYLOR) if tag >= tree.TAYLOR else (stage, tag)
         need(kind in (tree.OUTSIDE, tree.INNER, tree.DECREASE), Code.MALFORMED_CERTIFICATE, at, "a leaf of this kind has no meaning in this tree")
         if kind == tree.OUTSIDE:
-            _demand([(Code.LEAF_NOT_OUTSIDE, here.outside(lo, hi))], lo, hi, at)
+            _demand([(Code.LEAF_NOT_OUTSIDE, here.elsewhere(lo, hi))], lo, hi, at)
             continue
         if kind == tree.INNER:
             rules = judge_inner(here, goal, lo, hi)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from verifiers.kernel.bundle import read_file
-from verifiers.kernel.codes import Code, Refusal, need
+from verifiers.kernel.codes import Code, need
 from verifiers.kernel.definite import inverse, rationals
 from verifiers.kernel.graph import Builder, Floats, Graph, affine_from_rational
 from verifiers.kernel.local import Matrix, Vector, ellipsoid_reach
@@ -63,6 +63,11 @@ class Setting:
     def rate(self) -> Fraction:
         """The exponential rate, zero where none is required."""
         return self.requirement.rate or Fraction(0)
+
+    @property
+    def rest(self) -> Vector:
+        """Where the loop is required to settle."""
+        return self.spec.equilibrium_x if self.requirement.equilibrium is None else self.requirement.equilibrium
 
     def closed(self, acting: Graph | None) -> Loop:
         """The loop with another policy."""
@@ -159,19 +164,24 @@ def expected_claim(requirement: Requirement, spec: PlantSpec, region: object) ->
 
 
 def make_stage(setting: Setting, source: Source, level: Fraction, frame: Matrix | None) -> Stage:
-    """The stage of a function and level on top of the stages before; with a frame only for an ellipsoid inside the domain.
+    """The stage of a function and level on top of the stages before; in a frame an ellipsoid inside of D, or another set, its root a box around D.
 
     Raises
     ------
     Refusal
         ``CONTAINMENT`` when the ellipsoid {V <= c} is not in the interior of the domain, ``EMPTY_REGION`` for a level that is not positive,
-        ``UNSUPPORTED`` for a frame without a quadratic.
+        ``UNSUPPORTED`` for a frame of another function in discrete time.
     """
     r, origin, sharp, loop = setting.requirement, source.origin, not setting.rate, setting.loop
     (lo, hi), (inner_hi, inner_lo), field = outward(setting.lo, setting.hi), outward(setting.hi, setting.lo), loop.field
-    if frame is not None:
-        if source.matrix is None:
-            raise Refusal(Code.UNSUPPORTED, "frame", "a frame needs a quadratic function")
+    image = None
+    if frame is not None and source.matrix is None:
+        need(r.time == "continuous", Code.UNSUPPORTED, "frame", "in discrete time a frame needs a quadratic function")
+        origin, back = tuple(setting.rest), rationals(inverse(frame))
+        ends = [back * (rationals(side) - rationals(origin)) for side in (setting.lo, setting.hi)]
+        lo, hi = outward(np.minimum(*ends).sum(axis=1).tolist(), np.maximum(*ends).sum(axis=1).tolist())
+        field, image = in_frame(field, r.time, frame, origin), affine_from_rational(frame, origin)
+    elif frame is not None and source.matrix is not None:
         need(level > 0, Code.EMPTY_REGION, "level", "an ellipsoid needs a positive level")
         reach = rationals(list(map(Fraction, ellipsoid_reach(source.matrix, level))))
         inside = (rationals(setting.lo) < rationals(origin) - reach) & (rationals(origin) + reach < rationals(setting.hi))
@@ -182,5 +192,5 @@ def make_stage(setting: Setting, source: Source, level: Fraction, frame: Matrix 
     inner = tuple((setting.functions[name].function(frame, origin, sharp), c) for name, c in setting.stages)
     command = in_coordinates(loop.command, frame, origin) if loop.command is not None and r.saturation == "forbid" else None
     limits = tuple((-math.inf if low is None else up(low[1]), math.inf if high is None else down(high[0])) for low, high in loop.limits)
-    return Stage(field, r.time, source.function(frame, origin, sharp), level, lo, hi, inner_lo, inner_hi, inner, setting.rate, frame is not None,
-                 command, limits)
+    return Stage(field, r.time, source.function(frame, origin, sharp), level, lo, hi, inner_lo, inner_hi, inner, setting.rate,
+                 frame is not None and image is None, command, limits, image=image)

@@ -3,11 +3,14 @@ r"""One stage of a region claim: what a leaf of its box tree has to show.
 A stage is a closed loop ``x' = f(x)`` or ``x+ = f(x)``, a function V, a level c, a domain box D and the regions already
 proved inside.  Its tree covers D; every leaf X carries one of the tags
 
-* OUTSIDE   ``V > c`` on X;
+* OUTSIDE   ``V > c`` on X, or X does not meet D;
 * INNER     ``V_k <= c_k`` on X for one region k proved before;
 * DECREASE  the decrease is strictly negative on X: ``grad V . f + rate V`` in continuous time,
   ``V(f(x)) - (1 - rate) V(x)`` in discrete time; and, unless ``{V <= c}`` is known to lie inside D,
   ``V > c`` on the part of X on the boundary of D (continuous) or ``f(X)`` inside D (discrete).
+
+A tree may cover D in coordinates y with ``x = o + T y``: its root is a box around D there, and X is turned in x.  OUTSIDE then also holds where
+a box around X in x does not meet D, and a DECREASE leaf has ``V > c`` on its part of every plane that a face of D lies in.
 
 Then every point of ``{V <= c}`` in D reaches a region proved before, without leaving (docs/theory/region.md).
 Directions: all bounds over-approximate; a NaN never passes a comparison.
@@ -27,11 +30,12 @@ from verifiers.kernel import elementary
 from verifiers.kernel.codes import Code, need
 from verifiers.kernel.definite import inverse
 from verifiers.kernel.gradient import differentiate
-from verifiers.kernel.graph import Bools, Builder, Floats, Graph, Node, affine_from_rational, read
+from verifiers.kernel.graph import Affine, Bools, Builder, Floats, Graph, Node, affine_from_rational, read
 from verifiers.kernel.jets import Jet, JetReading, inner_product, plus, read_jets, split_boxes
 from verifiers.kernel.minimum import hessian, least, least_by_tangent
 from verifiers.kernel.rational import down, up
-from verifiers.kernel.taylor import TaylorReading, taylor_models
+from verifiers.kernel.smooth import TINY
+from verifiers.kernel.taylor import TaylorReading, taylor_models, total
 
 Vector = Sequence[Fraction]
 Matrix = Sequence[Vector]
@@ -129,7 +133,8 @@ class Stage:
     ``lo, hi`` are the corners of D rounded outward (the root of the tree), ``inner_lo, inner_hi`` rounded inward; the faces of
     D lie between the two.  ``contained``: {V <= c} is known to lie in the interior of D (an ellipsoid, proved exactly).
     ``command``: graph of the unclipped command with its limits, checked where the requirement forbids saturation.
-    ``taylor``: values and decrease are bounded by Taylor models instead of interval jets.
+    ``taylor``: values and decrease are bounded by Taylor models instead of interval jets.  ``image``: the map to the plant's coordinates where the
+    tree's are others and the stage is not ``contained``; ``inner_lo, inner_hi`` are those of D all the same.
     """
 
     field: Graph
@@ -146,6 +151,7 @@ class Stage:
     command: Graph | None = None
     limits: tuple[tuple[float, float], ...] = ()
     taylor: bool = False
+    image: Affine | None = None
 
     @cached_property
     def rise(self) -> Graph:
@@ -169,6 +175,27 @@ class Stage:
     def outside(self, lo: Floats, hi: Floats) -> Bools:
         """True (B,) where V > c on the whole box."""
         return np.asarray(self.value(self.function, lo, hi)[0] > self.function.thresholds(self.level)[1])
+
+    def ends(self, image: Affine, lo: Floats, hi: Floats) -> tuple[Floats, Floats]:
+        """Corners (B, n) of a box that holds the image of each box, by sums that do not depend on the batch."""
+        weight, slack = np.abs(image.weight), 2.0**-40 * np.maximum(np.abs(lo), np.abs(hi))
+        middle = ((0.5 * lo + 0.5 * hi)[:, None, :] * image.weight).sum(axis=2) + image.bias
+        wide = ((0.5 * (hi - lo) + slack)[:, None, :] * weight).sum(axis=2) + 2.0**-40 * np.abs(image.bias) + TINY
+        return middle - wide, middle + wide
+
+    def within(self, lo: Floats, hi: Floats) -> Bools:
+        """True (B,) where the image of the box lies in the interior of D."""
+        low, high = (lo, hi) if self.image is None else self.ends(self.image, lo, hi)
+        return np.asarray((low > self.inner_lo).all(axis=1) & (high < self.inner_hi).all(axis=1))
+
+    def elsewhere(self, lo: Floats, hi: Floats) -> Bools:
+        """True (B,) where V > c on the whole box or, in other coordinates, the box does not meet D."""
+        return self.outside(lo, hi) if self.image is None else self.outside(lo, hi) | self.away(self.image, lo, hi)
+
+    def away(self, image: Affine, lo: Floats, hi: Floats) -> Bools:
+        """True (B,) where the image of the box does not meet D, whose corners lie less than the last bit beyond the inner ones."""
+        low, high = self.ends(image, lo, hi)
+        return np.asarray((low > np.nextafter(self.inner_hi, np.inf)).any(axis=1) | (high < np.nextafter(self.inner_lo, -np.inf)).any(axis=1))
 
     def inside(self, lo: Floats, hi: Floats) -> Bools:
         """True (B,) where V <= c on the whole box."""
@@ -259,12 +286,35 @@ class Stage:
                     good[at] &= self.outside(low, high)
         return np.asarray(good)
 
+    def planes_outside(self, image: Affine, lo: Floats, hi: Floats) -> Bools:
+        r"""True (B,) where V > c on the part of each turned box that lies in the plane of a face of D.
+
+        On the plane :math:`a \cdot \xi = b` V is :math:`V + \lambda (a \cdot \xi - b)` for any number; here for the one that leaves a gradient
+        along the plane.
+        """
+        good, (low, high) = np.ones(lo.shape[0], dtype=bool), self.ends(image, lo, hi)
+        for i in range(len(image.bias)):
+            for face in (self.inner_lo[i], self.inner_hi[i]):
+                at = np.flatnonzero(good & ~(low[:, i] > np.nextafter(face, np.inf)) & ~(high[:, i] < np.nextafter(face, -np.inf)))
+                if at.size:
+                    reading, model = taylor_models(self.function.graph, lo[at], hi[at])
+                    p, a = model.p[:, :, 0].copy(), (image.weight[i] * reading.radius).T
+                    b = face - image.bias[i] - (image.weight[i] * reading.centre).sum(axis=1)
+                    far = np.maximum(-lo[at], hi[at]) @ np.abs(image.weight[i])
+                    weight = -(p[1:1 + reading.n] * a).sum(axis=0) / (a * a).sum(axis=0)
+                    p[1:1 + reading.n] += weight * a
+                    p[0] -= weight * b
+                    slack = 2.0**-40 * np.abs(weight) * (far + abs(face) + abs(image.bias[i]) + np.abs(b))
+                    slack += 2.0**-40 * total(model.p[:, :, 0])
+                    good[at] = least_by_tangent(reading, p, model.q[:, :, 0], model.e[:, 0] + slack) > self.function.thresholds(self.level)[1]
+        return np.asarray(good)
+
     def stays(self, lo: Floats, hi: Floats, image: tuple[Floats, Floats] | None) -> Bools:
         """True (B,) where no trajectory from {V <= c} leaves D through the box: containment or image."""
         if self.contained:
             return np.ones(lo.shape[0], dtype=bool)
         if image is None:
-            return self.faces_outside(lo, hi)
+            return self.faces_outside(lo, hi) if self.image is None else self.planes_outside(self.image, lo, hi)
         return np.asarray((image[0] >= self.inner_lo).all(axis=1) & (image[1] <= self.inner_hi).all(axis=1))
 
     def command_within(self, lo: Floats, hi: Floats) -> Bools:

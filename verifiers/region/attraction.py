@@ -26,7 +26,9 @@ from verifiers.kernel.setting import Setting, Source, make_stage
 from verifiers.kernel.stage import Stage
 from verifiers.kernel.tree import LEAF, OUTSIDE
 from verifiers.region import quadratic as quad
+from verifiers.region.cuts import round_axes
 from verifiers.region.largest_quadratic import POLISHED, best_quadratic
+from verifiers.region.levels import just_below, level_under, short
 from verifiers.region.sampling import FloatFunction, FloatLoop, float_function
 from verifiers.smt import counterexample as cex
 from verifiers.smt.branch_and_bound import STUCK, Outcome, Progress, Violated, search, sharpest
@@ -255,7 +257,7 @@ def _around(work: Work, p: Floats, level: Fraction, origin: tuple[Fraction, ...]
         candidate = quad.make(p, origin)
     except np.linalg.LinAlgError:
         return None
-    setting, level = work.setting, _short(level * _scale(p, candidate))
+    setting, level = work.setting, short(level * _scale(p, candidate))
     if work.where is None:
         return None
     if step == FINE and setting.policy is not None:
@@ -314,15 +316,6 @@ def _prove_quadratic(work: Work, p: Floats, level: Fraction, origin: tuple[Fract
     return True
 
 
-def _short(q: Fraction, digits: int = 6) -> Fraction:
-    """Round a positive rational down to a few significant decimal digits."""
-    if q <= 0:
-        return q
-    power = digits - 1 - math.floor(math.log10(q))
-    scale = Fraction(10) ** power
-    return Fraction(math.floor(q * scale)) / scale
-
-
 def _own_region(work: Work, p: Floats, level: float, linear: bool) -> None:
     """Prove the quadratic's ellipsoid as the region, at the largest of a few levels that goes through."""
     origin = work.where.centre if work.where is not None else ()
@@ -361,17 +354,23 @@ def _network_shell(work: Work, low: float, top: float) -> None:
     setting, n = work.setting, len(work.setting.lo)
     wanted = setting.requirement.level
     source = setting.functions["V"]
+    frame = None
     if wanted is not None:
         stage = make_stage(setting, source, wanted, None)
-        out = work.run(stage, Goal("attraction"), f"shell-{len(setting.stages)}", 26 * n, (stage.function.thresholds(
+        frame = round_axes(stage, setting.rest)
+        turned = stage if frame is None else make_stage(setting, source, wanted, frame)
+        out = work.run(turned, Goal("attraction"), f"shell-{len(setting.stages)}", 26 * n, (stage.function.thresholds(
             Fraction(low + 0.25 * (float(wanted) - low)))[0], 22 * n), refute=True)
         if out.stuck_lo.size:
+            if turned.image is not None:  # the middles of the boxes, in the plant's coordinates
+                out.stuck_lo = out.stuck_hi = (0.5 * out.stuck_lo + 0.5 * out.stuck_hi) @ turned.image.weight.T + turned.image.bias
             _explain_stuck(work, stage, out)
         level, tree = wanted, out.tree
     else:
         level, stage, tree = _largest(work, source, low, top)
     work.obligations.append({"id": f"shell-{len(setting.stages)}", "proof": {
-        "kind": "box_tree", "function": "V", "level": text(level), "tree": work.tree(f"shell-{len(setting.stages)}", tree)}})
+        "kind": "box_tree", "function": "V", "level": text(level), "tree": work.tree(f"shell-{len(setting.stages)}", tree)} | (
+            {} if frame is None else {"frame": texts(frame)})})
     setting.stages.append(("V", level))
     work.stage, work.region = stage, ("V", level)
 
@@ -397,38 +396,14 @@ def _largest(work: Work, source: Source, low: float, top: float) -> tuple[Fracti
     if not math.isfinite(top):
         top = 1e9
     for share in (1e-4, 1e-3, 1e-2, 0.05, 0.2, 0.5):
-        level = _below(source, top, share)
+        level = just_below(source, top, share)
         stage = make_stage(setting, source, level, None)
         parting = Fraction(low + 0.25 * (top - low))
         out = work.run(stage, Goal("attraction"), f"shell-{len(setting.stages)}", 26 * n, (stage.function.thresholds(parting)[0], 14 * n))
         if not out.stuck_lo.size:
             return level, stage, out.tree
         lowest = float(stage.value(stage.function, out.stuck_lo, out.stuck_hi)[0].min())
-        lowered = _level_under(stage, lowest, level)
+        lowered = level_under(stage, lowest, level)
         if lowered is not None and len(out.stuck_lo) < 200_000:
             return lowered, make_stage(setting, source, lowered, None), out.tree.replace(bytes([STUCK]), bytes([LEAF + OUTSIDE]))
     raise Undecided(Code.NO_PROOF_FOUND, "level", "no level of the Lyapunov function could be proved; train it further or shrink [domain]")
-
-
-def _below(source: Source, top: float, share: float) -> Fraction:
-    """A level a little below ``top``: in the argument of a monotone output where there is one."""
-    monotone = source.function(None, (), True).monotone
-    if monotone == "sigmoid" and 0 < top < 1:
-        z = math.log(top / (1 - top))
-        return _short(Fraction(1 / (1 + math.exp(-(z - share * max(1.0, abs(z)))))), 9)
-    if monotone == "tanh" and abs(top) < 1:
-        z = math.atanh(top)
-        return _short(Fraction(math.tanh(z - share * max(1.0, abs(z)))), 9)
-    return _short(Fraction(top - share * abs(top)), 9)
-
-
-def _level_under(stage: Stage, lowest: float, level: Fraction) -> Fraction | None:
-    """The largest short level whose threshold lies below ``lowest``, unless that gives up more than a fifth of the level."""
-    floor = 4 * level / 5
-    forward = {"sigmoid": lambda z: 1 / (1 + math.exp(-z)), "tanh": math.tanh}.get(stage.function.monotone or "", lambda z: z)
-    guess = Fraction(min(max(forward(lowest), float(floor)), float(level)))
-    for give in range(1, 60):  # a float's guess is off by a few of its last bits at most
-        short = _short(guess - (level - floor) * Fraction(2**give, 10**12), 9)
-        if short < floor or stage.function.thresholds(short)[1] < lowest:
-            return short if short >= floor else None
-    return None

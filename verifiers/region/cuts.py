@@ -16,14 +16,16 @@ from fractions import Fraction
 
 import numpy as np
 
-from verifiers.kernel.cut import in_domain, pieces, share, turned
+from verifiers.kernel.cut import pieces, share, turned
 from verifiers.kernel.graph import Floats
 from verifiers.kernel.local import Matrix, Vector
-from verifiers.kernel.stage import Function, Stage
+from verifiers.kernel.stage import Stage
 from verifiers.kernel.tree import INSIDE, NOTHING, TAYLOR
 from verifiers.load.floats import evaluate
 from verifiers.smt.branch_and_bound import UNDECIDED, pack
 
+MANY_STATES = 4
+"""States from which a box tree along the region's axes is so much smaller that it is worth a map to the plant's coordinates (docs/decisions/0003)."""
 RAYS, LADDER, HALVINGS, ROUNDS, BATCH = 4000, 200, 30, 4, 512
 """Rays that look for the boundary, steps of each and halvings of the step that crosses it; changes of axes; boxes read at once."""
 CURVED = 0.5
@@ -53,6 +55,14 @@ def axes(stage: Stage, origin: Vector, seed: int = 0) -> list[Matrix]:
             return found
     y = np.linalg.solve(t, x.T).T
     return [*found, _rational(t * np.abs(y).max(axis=0) * ROOM)]
+
+
+def round_axes(stage: Stage, origin: Vector) -> Matrix | None:
+    """Axes in which a region is nearly round, for its box tree too: from four states on, in continuous time, for a smooth function; else None."""
+    if not (len(stage.lo) >= MANY_STATES and stage.time == "continuous" and stage.function.graph.is_smooth):
+        return None
+    found = axes(stage, origin)
+    return found[-1] if len(found) > 1 else None
 
 
 def _rational(t: Floats) -> Matrix:
@@ -101,12 +111,12 @@ def grow_cuts(stage: Stage, frame: Matrix, origin: Vector, *, missing: float, mo
     most, seconds
         No box is halved after this time, nor where there are more than ``most`` leaves.
     """
-    deadline, function, below = time.monotonic() + seconds, turned(stage.function, frame, origin), stage.function.thresholds(stage.level)[0]
+    deadline, here, below = time.monotonic() + seconds, turned(stage, frame, origin), stage.function.thresholds(stage.level)[0]
     n = len(origin)
     lo, hi = -np.ones((1, n)), np.ones((1, n))
     tags, splits, kept, lost, leaves = [], [], 0.0, 0.0, 0
     while True:
-        parts = [_measure(stage, frame, origin, function, below, lo[k:k + BATCH], hi[k:k + BATCH]) for k in range(0, len(lo), BATCH)]
+        parts = [_measure(here, below, lo[k:k + BATCH], hi[k:k + BATCH]) for k in range(0, len(lo), BATCH)]
         held, loss, axis = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         allowed = missing * (kept + float(held.sum()))
         opened = np.flatnonzero(loss > allowed / (2 * most))
@@ -127,11 +137,10 @@ def grow_cuts(stage: Stage, frame: Matrix, origin: Vector, *, missing: float, mo
         hi[2 * at, axis] = lo[2 * at + 1, axis] = middle
 
 
-def _measure(stage: Stage, frame: Matrix, origin: Vector, function: Function, below: float, lo: Floats, hi: Floats
-             ) -> tuple[Floats, Floats, np.ndarray]:
+def _measure(stage: Stage, below: float, lo: Floats, hi: Floats) -> tuple[Floats, Floats, np.ndarray]:
     """Of each box (B, n): the volume that counts, about what is lost, and the axis along which to halve it."""
-    t, a, b, worst = pieces(function, below, lo, hi)
-    volume, bend, fits = (hi - lo).prod(axis=1), 0.5 * (a - b), in_domain(stage, frame, origin, lo, hi)
+    t, a, b, worst = pieces(stage.function, below, lo, hi)
+    volume, bend, fits = (hi - lo).prod(axis=1), 0.5 * (a - b), stage.within(lo, hi)
     held = np.where(fits, share(t, a, b) * volume, 0.0)
     bent = bend.sum(axis=1)
     there = share(t + np.where(bent > CURVED, 1.0, 0.25) * bent + 2 * worst, a, b) * volume

@@ -14,7 +14,8 @@ from verifiers.kernel.rational import down, up
 from verifiers.kernel.requirement import PRACTICAL
 from verifiers.kernel.setting import Source, make_stage
 from verifiers.region import quadratic as quad
-from verifiers.region.attraction import SAMPLES, Undecided, Work, _explain_stuck, _short, text
+from verifiers.region.attraction import SAMPLES, Undecided, Work, _explain_stuck, text
+from verifiers.region.levels import short
 from verifiers.region.sampling import float_function, float_quadratic
 from verifiers.region.steady import steadiest_quadratic
 from verifiers.smt import counterexample as cex
@@ -53,7 +54,7 @@ def _function_and_level(work: Work) -> tuple[str, Fraction]:
             return "V", setting.requirement.level
         function = float_function(setting.functions["V"].network, work.loop)  # type: ignore[arg-type]
         edge, _ = cex.lowest_on_boundary(function, lo, hi, count=8000, seed=work.seed)
-        return "V", _short(Fraction(edge - 1e-3 * abs(edge)))
+        return "V", short(Fraction(edge - 1e-3 * abs(edge)))
     target = setting.requirement.target
     if setting.requirement.imitation is not None and target is not None:
         inside = np.array([float(v) for v in target.lo]), np.array([float(v) for v in target.hi])
@@ -71,7 +72,7 @@ def _function_and_level(work: Work) -> tuple[str, Fraction]:
         level = _invariant_level(work, matrix, origin, level)
     setting.functions["Q"] = Source(candidate.matrix, candidate.origin, None)
     work.functions["Q"] = {"kind": "quadratic", "matrix": texts(candidate.matrix), "center": texts(candidate.origin)}
-    return "Q", _short(Fraction(0.97 * level))
+    return "Q", short(Fraction(0.97 * level))
 
 
 def _invariant_level(work: Work, matrix: Floats, origin: Floats, top: float) -> float:
@@ -119,10 +120,10 @@ def _practical_goal(work: Work, name: str, level: Fraction) -> tuple[Goal, Fract
         top = min(top, cex.lowest_on_boundary(function, t_lo, t_hi, count=4000, seed=work.seed)[0])
     bad = ~(samples.decrease < 0) & (samples.value < top)
     low = float(samples.value[bad].max(initial=float(samples.value.min())))
-    inner = _short(Fraction(top - 0.05 * (top - low)), 9)
+    inner = short(Fraction(top - 0.05 * (top - low)), 9)
     found = cex.lowest_violation(function, samples, lo, hi, above=float(inner), seed=work.seed)
     if source.network is None and len(found.x) and found.value[0] <= level:
-        level = _short(Fraction(0.97 * float(found.value[0])))
+        level = short(Fraction(0.97 * float(found.value[0])))
         if not level > inner:
             raise Undecided(Code.NO_PROOF_FOUND, "shell-1", f"near {work.states(found.x[0])} the function need not decrease, and that is not in the "
                             "part of the target that is kept; enlarge [target], or ask for a smaller [attack] size where there is one")

@@ -57,7 +57,7 @@ def prove_nonvacuity(work: Work) -> None:
         return
     if len(lo) <= MAX_STATES or r.min_volume is not None:
         early = work.volume if work.volume is not None and work.volume[0] == work.region else None
-        tree, frame = volume_tree(stage, _rest(work), max(5.0, work.left)) if early is None else early[1].result()
+        tree, frame = volume_tree(stage, work.setting.rest, max(5.0, work.left)) if early is None else early[1].result()
         _add(work, "volume", {"kind": "box_tree", "tree": work.tree("volume", tree)} | ({} if frame is None else {"frame": texts(frame)}))
 
 
@@ -69,7 +69,7 @@ def start_volume(work: Work, stage: Stage, region: tuple[str, Fraction]) -> None
     Undecided
         ``VOLUME_TOO_SMALL`` where there are so many states that a proof takes long, and the region does not have the volume demanded.
     """
-    origin = _rest(work)
+    origin = work.setting.rest
     if work.executor is not None and len(stage.lo) <= EARLY_STATES:
         work.volume = region, work.executor.submit(volume_tree, stage, origin, max(5.0, work.left))
     wanted = work.setting.requirement.min_volume
@@ -109,11 +109,6 @@ def volume_tree(stage: Stage, origin: Vector, seconds: float, few: bool = False)
     return grow_volume(stage, missing=MISSING, depth=DEPTHS.get(n, DEPTH * n), seconds=min(SECONDS, seconds), most=MOST), None
 
 
-def _rest(work: Work) -> Vector:
-    """Where the loop is required to settle."""
-    return work.setting.requirement.equilibrium or work.setting.spec.equilibrium_x
-
-
 def _radius(work: Work, radius: Fraction, ellipsoid: bool) -> None:
     if ellipsoid:
         _add(work, "radius", {"kind": "lmi"})
@@ -121,7 +116,7 @@ def _radius(work: Work, radius: Fraction, ellipsoid: bool) -> None:
     stage = work.stage
     if stage is None:
         return
-    centre = work.where.centre if work.where is not None else _rest(work)
+    centre = work.where.centre if work.where is not None else work.setting.rest
     slack = work.where.radius if work.where is not None else (Fraction(0),) * len(centre)
     a = np.array([down(c - q - radius) for c, q in zip(centre, slack, strict=True)])
     b = np.array([up(c + q + radius) for c, q in zip(centre, slack, strict=True)])

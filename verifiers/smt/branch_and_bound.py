@@ -137,6 +137,8 @@ def decide(stage: Stage, goal: Goal, lo: Floats, hi: Floats) -> Decided:
     maybe = np.flatnonzero(found.v_lo > above)
     if maybe.size:
         tag[maybe[stage.outside(lo[maybe], hi[maybe])]] = OUTSIDE + method
+    if stage.image is not None:
+        tag[stage.away(stage.image, lo, hi)] = OUTSIDE + method
     maybe = np.flatnonzero((tag == UNDECIDED) & _near_inner(stage, goal, lo, hi, found))
     if maybe.size:
         good = _all(judge_inner(stage, goal, lo[maybe], hi[maybe]), stage.command_within(lo[maybe], hi[maybe]))
@@ -155,6 +157,8 @@ def _violated(stage: Stage, goal: Goal, lo: Floats, hi: Floats, found: Evaluatio
     if goal.kind != "attraction":
         return bad
     at = np.flatnonzero((found.least >= 0) & (found.v_hi <= stage.function.thresholds(stage.level)[0]))
+    if stage.image is not None:
+        at = at[stage.within(lo[at], hi[at])]
     for function, level in stage.inner:
         at = at[stage.value(function, lo[at], hi[at])[0] > function.thresholds(level)[1]] if at.size else at
     bad[at] = True

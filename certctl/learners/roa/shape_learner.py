@@ -31,6 +31,7 @@ from verifiers.kernel.properties import Goal
 from verifiers.kernel.requirement import read_requirement
 from verifiers.kernel.setting import Source, make_stage, open_setting, plant_bytes
 from verifiers.load.to_onnx import to_onnx
+from verifiers.region.cuts import round_axes
 from verifiers.smt.branch_and_bound import sharpest
 from verifiers.smt.forecast import Forecast, forecast
 
@@ -151,14 +152,19 @@ class ShapeLearner(EllipsoidLearner):
         s /= np.linalg.norm(s, axis=1, keepdims=True)
         far = radii(grown.shape.scaled(level), s) * np.exp(rng.uniform(math.log(NEAR), math.log(FAR), DRAWN))
         xi = (far[:, None] * s) @ np.linalg.inv(factor)
-        inside = (np.abs(xi) < 1).all(axis=1)
         sphere = n * math.pi ** (n / 2) / math.gamma(n / 2 + 1)
         weights = math.log(FAR / NEAR) * sphere * far**n * float(np.prod(task.width)) / abs(float(np.linalg.det(factor)))
         requirement = read_requirement(requirement_text(task, str(level)).encode(), NAMES[2])
         setting = open_setting(requirement, plant_bytes(requirement, None), self._law(grown.law))
-        stage = make_stage(setting, Source(None, (), shape_graph(task, factor, grown.shape)), Fraction(str(level)), None)
-        found = forecast(sharpest(stage), Goal("attraction"), task.rest + xi[inside] * task.width, weights[inside] * inside.mean())
-        return found
+        source = Source(None, (), shape_graph(task, factor, grown.shape))
+        stage = make_stage(setting, source, Fraction(str(level)), None)
+        states, frame = task.rest + xi * task.width, round_axes(stage, setting.rest)
+        if frame is not None:
+            turn = np.array([[float(v) for v in row] for row in frame])
+            stage = make_stage(setting, source, Fraction(str(level)), frame)
+            states, weights = np.linalg.solve(turn, (states - task.rest).T).T, weights / abs(float(np.linalg.det(turn)))
+        inside = ((states > stage.lo) & (states < stage.hi)).all(axis=1)
+        return forecast(sharpest(stage), Goal("attraction"), states[inside], weights[inside] * inside.mean())
 
     # files ------------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from verifiers.kernel.codes import Code, Refusal
-from verifiers.kernel.cut import SMALL, check_volume, in_domain, pieces, share, turned
+from verifiers.kernel.cut import SMALL, check_volume, pieces, share, turned
 from verifiers.kernel.graph import Affine, Builder, affine_from_rational
 from verifiers.kernel.stage import Function, Stage, quadratic, strip_output
 from verifiers.kernel.tree import INNER, INSIDE, LEAF, NOTHING, TAYLOR
@@ -178,13 +178,13 @@ def test_boxes_lie_about_the_origin_given():
 def test_only_boxes_whose_image_lies_in_the_domain_count():
     function, frame, origin = round_bowl(2), [[Fraction(1), Fraction(0)], [Fraction(1), Fraction(1)]], (Fraction(0), Fraction(0))
     lo, hi = np.array([[0.0, 0.0], [-1.0, -1.0], [0.5, 0.0]]), np.array([[0.5, 0.5], [0.0, 0.0], [1.0, 0.5]])
-    assert in_domain(stage_of(function, "9", [2.0, 1.25]), frame, origin, lo, hi).tolist() == [True, False, False]
-    assert in_domain(stage_of(function, "9", [2.0, 1.0]), frame, origin, lo, hi).tolist() == [False] * 3  # a face that is met does not pass
+    assert turned(stage_of(function, "9", [2.0, 1.25]), frame, origin).within(lo, hi).tolist() == [True, False, False]
+    assert turned(stage_of(function, "9", [2.0, 1.0]), frame, origin).within(lo, hi).tolist() == [False] * 3  # a face that is met does not pass
     all_of_it = bytes([0, 0, 1, PART, PART, 1, PART, PART, 0, 1, PART, PART, 1, PART, PART])
     assert check_volume(stage_of(function, "99", [2.1, 2.1]), all_of_it, frame, origin, "volume")[1] == pytest.approx(4.0, rel=1e-6)
     assert check_volume(stage_of(function, "99", [0.9, 2.1]), all_of_it, frame, origin, "volume")[1] == pytest.approx(2.0, rel=1e-6)
     assert check_volume(stage_of(function, "99", [0.1, 0.1]), all_of_it, frame, origin, "volume")[1] == 0
-    assert not in_domain(stage_of(function, "9", [1.0, 1.0]), [[Fraction(0)] * 2] * 2, (Fraction(0), Fraction(1)), lo, hi).any()
+    assert not turned(stage_of(function, "9", [1.0, 1.0]), [[Fraction(0)] * 2] * 2, (Fraction(0), Fraction(1))).within(lo, hi).any()
 
 
 @pytest.mark.threat("T05")
@@ -209,7 +209,8 @@ def test_a_monotone_output_is_read_by_its_argument():
 
 
 def test_the_gradient_of_the_function_is_not_carried_along():
-    function = turned(round_bowl(2), [[Fraction(2), Fraction(0)], [Fraction(0), Fraction(3)]], (Fraction(1), Fraction(0)))
+    frame = [[Fraction(2), Fraction(0)], [Fraction(0), Fraction(3)]]
+    function = turned(stage_of(round_bowl(2), "1", [9.0, 9.0]), frame, (Fraction(1), Fraction(0))).function
     assert function.gradient is None and evaluate(function.graph, np.array([[1.0, 1.0]]))[0, 0] == pytest.approx(18.0)
 
 

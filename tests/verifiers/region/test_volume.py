@@ -105,8 +105,8 @@ def round_bowl(n: int) -> Function:
 def in_states(n: int, demanded: str | None) -> tuple[Work, Stage]:
     """A ball of radius 1 in a box of half width 3/2, and work of which the requirement and the time are asked."""
     least = None if demanded is None else Fraction(demanded)
-    setting = SimpleNamespace(requirement=SimpleNamespace(min_volume=least, contains=None, min_radius=None, equilibrium=None),
-                              spec=SimpleNamespace(equilibrium_x=(Fraction(0),) * n), lo=(Fraction(-3, 2),) * n, hi=(Fraction(3, 2),) * n)
+    setting = SimpleNamespace(requirement=SimpleNamespace(min_volume=least, contains=None, min_radius=None),
+                              rest=(Fraction(0),) * n, lo=(Fraction(-3, 2),) * n, hi=(Fraction(3, 2),) * n)
     stage = stage_of(round_bowl(n), "1", [1.5] * n)
     return Work(setting, None, time.monotonic() + 60, stage=stage, region=("V", Fraction(1))), stage  # type: ignore[arg-type]
 
@@ -116,7 +116,7 @@ def cut(work: Work, stage: Stage) -> float:
     (obligation,) = work.obligations
     assert obligation["id"] == "volume"
     frame = parse_matrix(obligation["proof"]["frame"], "frame", len(stage.lo))
-    return check_volume(stage, work.files["proof/volume.tree"], frame, work.setting.spec.equilibrium_x, "volume")[1]
+    return check_volume(stage, work.files["proof/volume.tree"], frame, work.setting.rest, "volume")[1]
 
 
 @pytest.mark.parametrize("n, share", [(4, 0.98), (5, 0.9)])
