@@ -81,7 +81,7 @@ def blind() -> list[Replacement]:
     no box is split unseen, because a claim is small and some bugs bite on large boxes only."""
     believed = Receipt("ACCEPTED", None, None, "the prover believes itself", "believed")
     return [(counterexample, "find", lambda *_, **__: None), (equilibrium, "prove_unstable", lambda *_: None),
-            (equilibrium, "prove_absence", lambda *_: False), (prove, "check", lambda *_: believed), (skeleton, "FIRST", 0),
+            (equilibrium, "prove_absence", lambda *_: False), (prove, "check_by", lambda *_: believed), (skeleton, "FIRST", 0),
             (attraction, "ZOOM_STATES", 0)]
 
 

@@ -151,8 +151,8 @@ def test_a_bundle_is_replaced_only_by_one_that_the_kernel_accepts(tmp_path, monk
     assert first.outcome == "PROVED"
     before = {p.name: p.read_bytes() for p in first.bundle.rglob("*") if p.is_file()}
     (tmp_path / "lyapunov.onnx").write_bytes(square([[1.01]])())
-    check = prove.check
-    monkeypatch.setattr(prove, "check", lambda *a: replace(check(*a), outcome="REFUSED", code="DECREASE"))
+    check = prove.check_by
+    monkeypatch.setattr(prove, "check_by", lambda *a: replace(check(*a), outcome="REFUSED", code="DECREASE"))
     again = prove.verify(path, workers=1, budget=20, force=True)
     assert (again.outcome, again.bundle) == ("REFUSED", None)
     assert before == {p.name: p.read_bytes() for p in first.bundle.rglob("*") if p.is_file()}

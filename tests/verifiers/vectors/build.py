@@ -300,10 +300,20 @@ def whole_named(folder: Path) -> Path:
     return ask(folder, text, plant=CUBIC, lyapunov=square_root_form([[1.0]]))
 
 
+FOUR = linear_plant([["-1", "2", "0", "0"], ["-2", "-1", "0", "1/5"], ["0", "0", "-1", "1"], ["3/10", "0", "-1", "-1"]])
+
+
+def turned_shell(folder: Path) -> Path:
+    """Four states and a named function: tree and volume along the region's own axes."""
+    text = ROA + CONTINUOUS + box("domain", ["1"] * 4) + '[region]\nlevel = "1/2"\n' + SMALL.removeprefix("[region]\n")
+    function = square_root_form([[1.0, 0.25, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.125, 1.0, 0.0], [0.125, 0.0, 0.0, 1.0]])
+    return ask(folder, text, plant=FOUR, lyapunov=function)
+
+
 BASES: dict[str, Callable[[Path], Path]] = {f.__name__: f for f in (
     linear, pendulum, network_shell, discrete, discrete_shell, exponential, practical, sampled_practical, invariance, sampled_invariance, forbid,
     interval, own, biased, rotation, clipped, clipped_near, imitation, imitated_gain, gain, kept, whole_quadratic,
-    whole_named)}
+    whole_named, turned_shell)}
 
 
 def prove(requirement: Path, out: Path | None = None, budget: float = 30.0) -> Verdict:

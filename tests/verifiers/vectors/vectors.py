@@ -54,6 +54,25 @@ def framed(frame: list[list[str]], leaf: int = LEAF + TAYLOR + 3) -> Callable[[T
     return lambda t: (t.proof("volume").update(frame=frame), t.tree("volume", lambda _: bytes([leaf])))
 
 
+def cut_domain(t: Twin) -> object:
+    """A domain that the level set leaves, claimed and required alike."""
+    ends = ["1", "7/10", "1", "1"]
+    said(build.box("domain", ["1"] * 4), build.box("domain", ends))(t)
+    return put(t.claim, "domain", {"lo": [f"-{v}" for v in ends], "hi": ends})
+
+
+def sheared(frame: list[list[str]]) -> list[list[str]]:
+    """Other axes: the last one added to the first twice."""
+    return [[str(Fraction(row[0]) + 2 * Fraction(row[-1])), *row[1:]] for row in frame]
+
+
+def turned_invariance(t: Twin) -> object:
+    """The same tree for a set that is never left."""
+    t.ask(lambda s: s.replace("asymptotic_stability_roa", "forward_invariance"))
+    put(t.claim, "property", "forward_invariance")
+    return [t.drop(name) for name in ("equilibrium", "local")]
+
+
 def retag(old: int, new: int) -> Callable[[bytes], bytes]:
     """Give the first leaf of one tag another tag."""
     return lambda data: leaf(old).sub(lambda found: bytes([found[0][0] - old + new]), data, count=1)
@@ -381,6 +400,13 @@ VECTORS: list[Vector] = [
     Vector("volume-too-small", "pendulum", C.VOLUME_TOO_SMALL, said('min_volume = "1/100"', 'min_volume = "12.4"')),
     Vector("volume-too-small-network", "network_shell", C.VOLUME_TOO_SMALL, said('min_volume = "1/100"', 'min_volume = "3"')),
     Vector("volume-leaf-not-inside", "network_shell", C.LEAF_NOT_INSIDE, lambda t: t.tree("volume", lambda _: bytes([131]))),
+    Vector("turned-frame-without-inverse", "turned_shell", C.NOT_DEFINITE, lambda t: t.proof("shell-1").update(frame=[["1"] * 4] * 4)),
+    Vector("turned-frame-dropped", "turned_shell", C.LEAF_NOT_OUTSIDE, lambda t: t.proof("shell-1").pop("frame")),
+    Vector("turned-frame-another", "turned_shell", C.CONTAINMENT, lambda t: put(t.proof("shell-1"), "frame", sheared(t.proof("shell-1")["frame"]))),
+    Vector("turned-volume-too-small", "turned_shell", C.VOLUME_TOO_SMALL, said('min_volume = "1/100"', 'min_volume = "5/4"')),
+    Vector("turned-domain-cut", "turned_shell", C.CONTAINMENT, cut_domain),
+    Vector("turned-network-in-discrete-time", "discrete_shell", C.UNSUPPORTED, lambda t: t.proof("shell-1").update(frame=[["1", "0"], ["0", "1"]])),
+    Vector("turned-network-never-left", "turned_shell", C.UNSUPPORTED, turned_invariance),
     Vector("volume-in-part-without-a-frame", "network_shell", C.MALFORMED_CERTIFICATE, lambda t: t.tree("volume", lambda _: bytes([139]))),
     Vector("volume-inside-with-a-frame", "network_shell", C.MALFORMED_CERTIFICATE, framed([["1", "0"], ["0", "1"]], 131)),
     Vector("volume-frame-without-inverse", "network_shell", C.NOT_DEFINITE, framed([["1", "1"], ["1", "1"]])),
