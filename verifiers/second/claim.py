@@ -41,6 +41,7 @@ from verifiers.second.network import NotHandled
 from verifiers.second.plant import ball
 from verifiers.second.question import Question
 from verifiers.second.stage import Function, Stage
+from verifiers.second.volume import framed_volume
 
 BITS = 64
 
@@ -148,11 +149,15 @@ class _Claim(Question):
         inverse = rows_of(exact(matrix).inv())
         return [ball(level * inverse[i][i]).sqrt() for i in range(len(matrix))]
 
+    def _rest(self) -> list[Fraction]:
+        """Where the loop is required to settle."""
+        return fractions(self.asked.get("equilibrium", {}).get("x", list(map(str, self.loop.equilibrium))))
+
     def _equilibrium(self) -> None:
         """Krawczyk's operator, on a box around the centre given."""
         proof = self.proofs["equilibrium"]
         centre, n = fractions(proof["center"]), len(self.lo)
-        goal = fractions(self.asked.get("equilibrium", {}).get("x", list(map(str, self.loop.equilibrium))))
+        goal = self._rest()
         allowed = self.asked.get("equilibrium", {}).get("tolerance")
         slack = fractions(allowed) if allowed is not None else [(b - a) / 2 / 10**6 for a, b in zip(*self.domain, strict=True)]
         radius = [r or min(t / 1000, Fraction(1, 10**9)) for r, t in zip(fractions(proof["radius"]), slack, strict=True)]
@@ -335,7 +340,11 @@ class _Claim(Question):
         return arb.pi() ** half / (half + 1).gamma() * (ball(stage.level) ** half) / arb(determinant).sqrt()
 
     def _tree_volume(self, stage: Stage) -> Any:
-        tree = self.proofs["volume"]["tree"]
+        proof = self.proofs["volume"]
+        tree = proof["tree"]
+        if proof.get("frame") is not None:
+            return framed_volume(self.file(tree), [fractions(row) for row in proof["frame"]], self._rest(), stage.function, stage.level,
+                                 (self.lo, self.hi), fraction(self.asked.get("region", {}).get("min_volume", 0)), self.budget.spend)
         lo, hi = ([math.nextafter(float(q), side) if Fraction(float(q)) != q else float(q) for q in ends]
                   for ends, side in ((self.lo, -math.inf), (self.hi, math.inf)))
         total = Fraction(0)

@@ -42,6 +42,12 @@ class Function:
         """The ball of V over the box from the jet of ``sign``."""
         return sign.v if self.outer is None else SMOOTH[self.outer](sign.v)[0]
 
+    def below(self, level: Fraction) -> Any:
+        """A number such that V <= level wherever ``sign`` is at most that number; not finite where there is none, or V is below the level anyway."""
+        c = ball(level)
+        argument = c if self.outer is None else c.atanh() if self.outer == "tanh" else (c / (1 - c)).log()
+        return argument.lower()
+
 
 @dataclass(eq=False)
 class Stage:
