@@ -134,12 +134,12 @@ class _Claim(Question):
 
     def _stage(self, proof: Any) -> Stage:
         function, level = self.functions[proof["function"]], fraction(proof["level"])
-        frame = None if proof.get("frame") is None else [fractions(row) for row in proof["frame"]]
+        frame = None if proof.get("frame") is None or function.matrix is None else [fractions(row) for row in proof["frame"]]
         stage = Stage(self.loop, function, level, self.rate, self.lo, self.hi, frame, list(self.shown))
         if frame is not None:
-            if function.matrix is None or not level > 0:
-                raise Disagrees("a frame without an ellipsoid")
-            for o, low, high, row in zip(function.origin or [], self.lo, self.hi, self._reach(function.matrix, level), strict=True):
+            if not level > 0:
+                raise Disagrees("an ellipsoid without a positive level")
+            for o, low, high, row in zip(function.origin or [], self.lo, self.hi, self._reach(function.matrix or [], level), strict=True):
                 if not (ball(o) - row > ball(low) and ball(o) + row < ball(high)):
                     raise Undecided("an ellipsoid is not seen to lie in the domain")
         return stage
@@ -227,10 +227,13 @@ class _Claim(Question):
             lo = [-h for h in hi]
         else:
             lo, hi = ([math.nextafter(float(q), side) for q in ends] for ends, side in ((self.lo, -math.inf), (self.hi, math.inf)))
+        data = self.file(proof["tree"])
+        if stage.frame is None and proof.get("frame") is not None:  # boxes along the axes of a named function: the search begins with the domain
+            data = b""
         inner = fraction(self.proofs["inner"]["level"]) if kind == "practical_stability" else stage.level
         if kind == "practical_stability" and (stage.frame is not None or not inner < stage.level):
             raise Disagrees("the inner level is not below the region's")
-        todo: list[Corners] = [(low, high) for _, low, high in leaves(self.file(proof["tree"]), lo, hi)]
+        todo: list[Corners] = [(low, high) for _, low, high in leaves(data, lo, hi)]
         while todo:
             low, high = todo.pop()
             self.budget.spend()
