@@ -51,6 +51,7 @@ def bowl(centre=ORIGIN) -> Function:
     return Function(b.build([b.affine(squares, Affine(np.ones((1, n)), np.zeros(1)))]))
 
 
+DISC = quadratic([[Fraction(1), Fraction(0)], [Fraction(0), Fraction(1)]], ORIGIN)
 STABLE, TURNING = [[-1.0, 0.5], [-0.5, -1.0]], [[-0.25, 4.0], [-4.0, -0.25]]
 
 
@@ -144,7 +145,7 @@ def proved(stage: Stage) -> bool:
 
 
 def test_a_shell_is_proved_in_other_coordinates():
-    inner = (Function(in_coordinates(quadratic([[Fraction(1), Fraction(0)], [Fraction(0), Fraction(1)]], ORIGIN).graph, FRAME, ORIGIN)), Fraction(1, 100))
+    inner = (Function(in_coordinates(DISC.graph, FRAME, ORIGIN)), Fraction(1, 100))
     whole = replace(turned_stage(bowl(), linear(STABLE, ORIGIN), "1/4", ["1", "1"]), inner=(inner,))
     assert proved(whole)
     assert not proved(replace(whole, inner=()))  # the equilibrium is left over
@@ -154,9 +155,9 @@ def test_a_shell_is_proved_in_other_coordinates():
 @pytest.mark.threat("T05", "T13")
 def test_a_set_that_is_cut_by_the_domain_is_never_proved_where_trajectories_leave_through_the_cut():
     """V falls everywhere, but the loop turns: from {V <= c} in D it leaves D."""
-    inner = (Function(in_coordinates(quadratic([[Fraction(1), Fraction(0)], [Fraction(0), Fraction(1)]], ORIGIN).graph, FRAME, ORIGIN)), Fraction(1, 100))
+    inner = (Function(in_coordinates(DISC.graph, FRAME, ORIGIN)), Fraction(1, 100))
     for half, holds in ((["1", "1"], True), (["1", "3/10"], False), (["3/10", "1"], False), (["2/5", "2/5"], False)):
-        stage = replace(turned_stage(quadratic([[Fraction(1), Fraction(0)], [Fraction(0), Fraction(1)]], ORIGIN), linear(TURNING, ORIGIN), "1/4", half),
+        stage = replace(turned_stage(DISC, linear(TURNING, ORIGIN), "1/4", half),
                         inner=(inner,))
         assert proved(stage) == holds
 
