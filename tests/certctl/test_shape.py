@@ -159,7 +159,7 @@ def test_a_function_that_does_not_decrease_is_not_judged_good():
 def learned(tmp_path_factory):
     """The whole learner in two states, where it takes seconds."""
     folder, patch = tmp_path_factory.mktemp("shape"), pytest.MonkeyPatch()
-    for name, seconds in (("WORTH", 300.0), ("ELLIPSOID", 200.0), ("ENOUGH", 30.0)):
+    for name, seconds in (("ELLIPSOID", 200.0), ("ENOUGH", 30.0)):
         patch.setattr(shape_learner, name, seconds)
     for name, count in (("BOUNDARY", 300), ("POOL", 800), ("DRAWN", 240), ("FRESH", 1500), ("CLIMB", 60)):  # two states need fewer than six
         patch.setattr(spread, name, count)

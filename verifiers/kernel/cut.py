@@ -55,7 +55,8 @@ def pieces(function: Function, below: float, lo: Floats, hi: Floats) -> tuple[Fl
         k, slope = np.maximum(0.5 * (np.abs(h).sum(axis=2) - np.abs(own) + own), 0.0), np.abs(p[1:1 + n]).T
         worst = total(p[1 + n:]) + total(model.q[reading.pairs(n):, :, 0]) + model.e[:, 0]
         size = (slope + k).sum(axis=1)
-        room = below - p[0] - worst - SLACK * (abs(below) + np.abs(p[0]) + worst + size)
+        bent = np.abs(h).sum(axis=(1, 2))
+        room = below - p[0] - worst - SLACK * (abs(below) + np.abs(p[0]) + worst + size + bent)
         return room / size, (slope + k) / size[:, None], (slope - k) / size[:, None], worst / size
 
 

@@ -76,8 +76,9 @@ class EllipsoidSettings:
         Tanh neurons of the controller beyond ``FEW_STATES`` states.
     stiffness, steps : float, int
         See :func:`certctl.learners.roa.descent.descend`, which moves all numbers there; steps in one leg.
-    shape, bends, shape_rate, shape_stiffness : int, tuple of float, float, float
-        Tanh neurons of the function in four states, 0 for none; delta of the functions grown one after the other; the rate to keep
+    shape, bends, shape_rate, shape_stiffness : int or None, tuple of float, float, float
+        Tanh neurons of the function, 0 for none, by default 48 in four states and 16 beyond; delta of the functions grown one after the other;
+        the rate to keep
         beyond the task's and the fastest rate, over rho_0; see :mod:`certctl.learners.roa.spread`.
     shape_steps, grow_share : int, float
         Steps for each function, and the share of the time left after which they end.
@@ -102,7 +103,7 @@ class EllipsoidSettings:
     neurons: int = 4
     stiffness: float = 30.0
     steps: int = 300
-    shape: int = 16
+    shape: int | None = None
     bends: tuple[float, ...] = (0.02, 0.01, 0.005, 0.0015, 0.0005)
     shape_rate: float = 0.1
     shape_stiffness: float = 4.5

@@ -21,7 +21,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from certctl.learners.learner import Learned, Step
-from certctl.learners.roa.ellipsoid_learner import CHECKPOINT, EllipsoidLearner, _State, told_by
+from certctl.learners.roa.ellipsoid_learner import CHECKPOINT, FEW_STATES, EllipsoidLearner, _State, told_by
 from certctl.learners.roa.files import NAMES, region_volume, requirement_text
 from certctl.learners.roa.law import law_graph, read_law
 from certctl.learners.roa.shape import Shape, radii, shape_graph
@@ -36,10 +36,12 @@ from verifiers.smt.branch_and_bound import sharpest
 from verifiers.smt.forecast import Forecast, forecast
 
 SHAPES = "shapes.npz"
-WORTH, ELLIPSOID = 900.0, 600.0
+WORTH, ELLIPSOID = 300.0, 600.0
 """Seconds that a run has to have for a function to be learned, and what the ellipsoid may take of them."""
-ENOUGH = 300.0
-"""Seconds that have to be left for the next function."""
+ENOUGH, HALF = 60.0, 0.5
+"""Seconds that have to be left for the next function; share of a short run that the ellipsoid may take."""
+UNITS, MORE_UNITS = 48, 16
+"""Neurons of the function in four states, where boxes are few, and beyond."""
 LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 LOWER = (1.0, 0.95, 0.9, 0.8)
 """Shares of the level chosen that are asked for one after the other while a counterexample stands against each."""
@@ -65,9 +67,9 @@ class ShapeLearner(EllipsoidLearner):
     def learn(self, out: Path, report: Callable[[Step], None]) -> Learned:
         """The ellipsoid in a part of the time, then functions that bend more and more, and the proof of the largest that fits the rest."""
         whole = self.settings
-        if not whole.shape or whole.time_limit < WORTH:
+        if whole.shape == 0 or whole.time_limit < WORTH:
             return super().learn(out, report)
-        self.settings = replace(whole, time_limit=ELLIPSOID)
+        self.settings = replace(whole, time_limit=min(ELLIPSOID, HALF * whole.time_limit))
         try:
             learned = super().learn(out, report)
         finally:
@@ -93,7 +95,7 @@ class ShapeLearner(EllipsoidLearner):
             figures["sampled volume"] = volume * ball
             tell("grow")
 
-        first, shape, vector = self._resume_shape(out / SHAPES, state) or (0, Shape.start(self.task.n, s.shape, np.random.default_rng(s.seed)),
+        first, shape, vector = self._resume_shape(out / SHAPES, state) or (0, Shape.start(self.task.n, self._units, np.random.default_rng(s.seed)),
                                                                            state.gains)
         best: Offer | None = None
         for k in range(first, len(s.bends)):
@@ -124,6 +126,10 @@ class ShapeLearner(EllipsoidLearner):
         if self.verdict is not None:
             figures |= {"boxes": float(self.verdict.boxes), "certified volume": region_volume(self.verdict)}
         return replace(learned, figures=figures, seconds=round(time.monotonic() - began, 3))
+
+    @property
+    def _units(self) -> int:
+        return self.settings.shape or (UNITS if self.task.n <= FEW_STATES else MORE_UNITS)
 
     # functions --------------------------------------------------------------------------------------------------------
 
@@ -191,7 +197,7 @@ class ShapeLearner(EllipsoidLearner):
             with np.load(path, allow_pickle=False) as held:
                 if str(held["digest"]) != self._digest() or not np.array_equal(held["p"], state.p):
                     return None
-                like = Shape.start(self.task.n, self.settings.shape, np.random.default_rng(0))
+                like = Shape.start(self.task.n, self._units, np.random.default_rng(0))
                 return min(int(held["k"]), len(self.settings.bends) - 1), like.like(held["shape"]), held["law"]
         except (OSError, ValueError, KeyError, BadZipFile):
             return None
