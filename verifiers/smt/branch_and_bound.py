@@ -27,7 +27,7 @@ from verifiers.kernel.tree import DECREASE, INNER, LEAF, OUTSIDE, TAYLOR
 from verifiers.smt.skeleton import skeleton
 
 BATCH = 1024
-GROUP = 320
+GROUP, SMALL_GROUP = 320, 48
 PARALLEL_FROM = 768
 FEW_STATES = 4
 """Up to which so few boxes are dealt out; beyond, trees are so large that a group of them would take minutes."""
@@ -386,14 +386,16 @@ def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget
     if out.finished:
         out.tree, out.seconds = top.fill(pack(tags, splits)), time.monotonic() - began
         return out
-    size = min(GROUP, max(GROUP // 4, lo.shape[0] // 8))
+    size = min(GROUP, max(GROUP // 4, lo.shape[0] // 8)) if n <= FEW_STATES else SMALL_GROUP
     groups = [slice(k, k + size) for k in range(0, lo.shape[0], size)]
     results = dict(done or {})
     total = float(np.prod(stage.hi - stage.lo))
     volume = np.prod(hi - lo, axis=1)
     open_share = float(volume.sum()) / total
     pending: dict[Future[tuple[list[bytes], Outcome]], int] = {}
-    waiting = [k for k in range(len(groups)) if k not in results]
+    order = np.random.default_rng(0).permutation(len(groups)).tolist()  # those done are then like those left, so that time can be told
+    waiting = [k for k in (order if n > FEW_STATES else range(len(groups))) if k not in results]
+    asked = len(waiting)
     shown = began
     try:
         while waiting or pending:
@@ -415,7 +417,8 @@ def search(stage: Stage, goal: Goal, *, executor: Executor | None = None, budget
                 for k, (_, part) in results.items():
                     open_[groups[k]] = not part.finished
                 closed, spent = float(volume[~open_].sum()) / total, shown - began
-                left = spent * (open_share - closed) / closed if closed > 0 else None
+                ready = asked - len(waiting) - len(pending)
+                left = spent * (asked - ready) / ready if ready > 0 else None
                 progress(Progress(phase, 1 - open_share + closed, float(bound[open_].max(initial=-math.inf)), int(open_.sum()), spent, left))
     except KeyboardInterrupt:
         out.interrupted = True
