@@ -33,6 +33,9 @@ FEW_STATES = 4
 """Up to which so few boxes are dealt out; beyond, trees are so large that a group of them would take minutes."""
 FAR = 0.45
 """Share of the spread above which a bound is taken to be out of reach for both halves of a box (measured: docs/results.md)."""
+SLIVER, ROUND = 1e-3, 0.2
+"""Smallest side of a box that is split over its largest one, as shares of the root's, and the same in axes in which the region is round: there 0.125
+to 0.25 need the fewest leaves, and 0.001 is a trap.  Boxes above the level on which nothing decreases are cut to slivers, and V's bound stays as it is."""
 UNDECIDED = 255
 STUCK = LEAF + 127  # no leaf of the kernel: a box given up at the depth limit, to be turned into OUTSIDE or into a failure
 
@@ -216,7 +219,7 @@ def _split(stage: Stage, lo: Floats, hi: Floats, found: Evaluation) -> tuple[np.
     scores = np.where(np.isfinite(found.scores), found.scores, np.inf)
     known = np.isfinite(scores).all(axis=0) & (found.decrease >= 0)
     use = np.where(known, scores, wide)
-    use = np.where(wide < 1e-3 * wide.max(axis=0), 0.0, use)  # no slivers: they help one bound and spoil all others
+    use = np.where(wide < (SLIVER if stage.image is None else ROUND) * wide.max(axis=0), 0.0, use)  # slivers help one bound and spoil all others
     first = use.argmax(axis=0)
     boxes = np.arange(first.size)
     use[first, boxes] *= 0.5

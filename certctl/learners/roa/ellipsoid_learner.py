@@ -78,8 +78,7 @@ class EllipsoidSettings:
         See :func:`certctl.learners.roa.descent.descend`, which moves all numbers there; steps in one leg.
     shape, bends, shape_rate, shape_stiffness : int or None, tuple of float, float, float
         Tanh neurons of the function, 0 for none, by default 48 in four states and 16 beyond; delta of the functions grown one after the other;
-        the rate to keep
-        beyond the task's and the fastest rate, over rho_0; see :mod:`certctl.learners.roa.spread`.
+        the rate to keep beyond the task's and the fastest rate, over rho_0; see :mod:`certctl.learners.roa.spread`.
     shape_steps, grow_share : int, float
         Steps for each function, and the share of the time left after which they end.
     """
