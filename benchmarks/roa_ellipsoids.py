@@ -87,10 +87,10 @@ def simulated(task: Task, folder: Path, count: int = 4000, seconds: float = 12.0
     return float(np.prod(2 * task.width)) * float((inside & (np.abs(xi) < 0.1).all(axis=1)).mean())
 
 
-def learn(name: str, seed: int, folder: Path, seconds: float, neurons: int, shape: int = 0, workers: int = 1) -> dict[str, Any]:
+def learn(name: str, seed: int, folder: Path, seconds: float, neurons: int, shape: int | None = 0, workers: int = 1) -> dict[str, Any]:
     """Learn one plant with one seed in a fresh process."""
     words = [sys.executable, "-m", "certctl", "learn", "roa", name, "--seed", str(seed), "--time-limit", str(seconds), "--workers", str(workers),
-             "--neurons", str(neurons), "--shape", str(shape), "-o", str(folder), "--output-format", "json"]
+             "--neurons", str(neurons), *(() if shape is None else ("--shape", str(shape))), "-o", str(folder), "--output-format", "json"]
     with clock() as spent:
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if not done.stdout:
