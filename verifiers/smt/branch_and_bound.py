@@ -35,7 +35,7 @@ FAR = 0.45
 """Share of the spread above which a bound is taken to be out of reach for both halves of a box (measured: docs/results.md)."""
 SLIVER, ROUND = 1e-3, 0.2
 """Smallest side of a box that is split over its largest one, as shares of the root's, and the same in axes in which the region is round: there
-0.125 to 0.25 need the fewest leaves, and 0.001 is a trap.  Boxes above the level on which nothing decreases are cut to slivers, and V's bound stays."""
+0.125 to 0.25 need the fewest leaves, and 0.001 is a trap.  Boxes above the level on which nothing decreases are cut to slivers; V's bound stays."""
 UNDECIDED = 255
 STUCK = LEAF + 127  # no leaf of the kernel: a box given up at the depth limit, to be turned into OUTSIDE or into a failure
 
