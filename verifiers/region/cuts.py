@@ -120,8 +120,11 @@ def grow_cuts(stage: Stage, frame: Matrix, origin: Vector, *, missing: float, mo
         held, loss, axis = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         allowed = missing * (kept + float(held.sum()))
         opened = np.flatnonzero(loss > allowed / (2 * most))
-        if lost + float(loss.sum()) <= allowed or leaves + len(lo) + opened.size > most or time.monotonic() > deadline:
+        room = (most - leaves - len(lo) + 1) // 2  # at the end those boxes are halved, level by level, that lose the most
+        if lost + float(loss.sum()) <= allowed or room < 1 or time.monotonic() > deadline:
             opened = opened[:0]
+        elif opened.size > room:
+            opened = np.sort(opened[np.argpartition(-loss[opened], room - 1)[:room]])
         tag = np.where(held > 0, INSIDE + TAYLOR, NOTHING).astype(np.uint8)
         tag[opened] = UNDECIDED
         tags.append(tag)

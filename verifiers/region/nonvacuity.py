@@ -27,10 +27,10 @@ DEPTHS = {1: 40, 2: 28, 3: 26}
 """Depth at which the search of boxes that lie inside ends, by the number of states; ``DEPTH`` for each state where there are more."""
 DEPTH, MOST, SECONDS = 10, 200_000, 120.0
 """See ``DEPTHS``; open boxes at which the search ends, and the time after which it does."""
-CUT_FROM, CUT_MISSING, CUT_FEW, CUT_MOST, CUT_SECONDS = 4, 0.01, 100_000, {4: 400_000}, 240.0
+CUT_FROM, CUT_MISSING, CUT_FEW, CUT_MOST, CUT_SECONDS = 4, 0.01, 100_000, {4: 400_000}, 300.0
 """States from which boxes are measured that lie inside in part; what may be lost of the volume then; boxes that choose the axes; the largest
 number of boxes, ``CUT_MANY`` where there are more states; and the time."""
-CUT_MANY = 2_000_000
+CUT_MANY = 4_000_000
 
 
 def prove_nonvacuity(work: Work) -> None:
