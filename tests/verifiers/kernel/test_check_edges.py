@@ -154,7 +154,7 @@ def ball(radius: str, half: str, *, level: str = "2", centre: tuple[str, str] = 
         left[k] = right[k] = middle
         return bytes([k]) + grown(lo, left) + grown(right, hi)
 
-    setting = SimpleNamespace(lo=domain_box, hi=(F(half),) * 2, requirement=SimpleNamespace(equilibrium=at), spec=None)
+    setting = SimpleNamespace(lo=domain_box, hi=(F(half),) * 2, rest=at)
     where = Enclosure(at, (spread, spread)) if spread else None
     tree = grown([c - reach for c in at], [c + reach for c in at])
     case = SimpleNamespace(setting=setting, equilibrium=where, stages=[stage], ellipsoid=lambda: None, proof=lambda *_: {"tree": change(tree)})
