@@ -134,6 +134,14 @@ def test_a_plane_through_a_box_is_cut_exactly():
     assert a[0] == pytest.approx([1 / 6, 1 / 3, 1 / 2]) and low[0] == pytest.approx(a[0]) and abs(t[0]) < 1e-9 and worst[0] < 1e-9
 
 
+@pytest.mark.threat("T05")
+@pytest.mark.parametrize("height", [1000, -1000])
+def test_the_rounding_of_values_and_level_is_allowed_for(height):
+    b = Builder()
+    flat = Function(b.build([b.affine(b.input(1), affine_from_rational([[Fraction(1, 10**10)]], [Fraction(height)]))]))
+    assert share(*pieces(flat, float(height), -np.ones((1, 1)), np.ones((1, 1)))[:3])[0] == 0  # the last bits of 1000 are a thousandth of the slope
+
+
 def test_mixed_terms_count_at_half_their_size_on_either_axis():
     matrix = [[Fraction(1), Fraction(-1, 4)], [Fraction(-1, 4), Fraction(2)]]
     function = quadratic(matrix, [Fraction(0)] * 2)
@@ -197,6 +205,9 @@ def test_a_box_whose_middle_is_rounded_counts_nothing():
         for depth, counts in ((48, level == "9"), (54, False)):
             last = bytes([0, LEAF + NOTHING]) * depth + bytes([PART])
             assert (check_volume(stage_of(falling, level, [4.0]), last, EYE[1], (Fraction(0),), "volume")[1] > 0) == counts
+            b = Builder()
+            beside = Function(b.build([b.affine(b.input(2), affine_from_rational([[Fraction(-1), Fraction(0)]], [Fraction(1)]))]))
+            assert (check_volume(stage_of(beside, level, [4.0, 4.0]), last, EYE[2], (Fraction(0),) * 2, "volume")[1] > 0) == counts
 
 
 def test_a_monotone_output_is_read_by_its_argument():
