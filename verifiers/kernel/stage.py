@@ -178,7 +178,7 @@ class Stage:
 
     def ends(self, image: Affine, lo: Floats, hi: Floats) -> tuple[Floats, Floats]:
         """Corners (B, n) of a box that holds the image of each box, by sums that do not depend on the batch."""
-        weight, slack = np.abs(image.weight), 2.0**-40 * np.maximum(np.abs(lo), np.abs(hi))
+        weight, slack = np.abs(image.weight), 2.0**-40 * np.maximum(-lo, hi)
         middle = ((0.5 * lo + 0.5 * hi)[:, None, :] * image.weight).sum(axis=2) + image.bias
         wide = ((0.5 * (hi - lo) + slack)[:, None, :] * weight).sum(axis=2) + 2.0**-40 * np.abs(image.bias) + TINY
         return middle - wide, middle + wide

@@ -62,17 +62,29 @@ def random_boxes(stage: Stage, count: int, seed: int, width: float) -> tuple[np.
     return middle - half, middle + half
 
 
+MIXED = ((Fraction(-3, 7), Fraction(1, 3)), (Fraction(4, 5), Fraction(-2, 3)))
+
+
 @pytest.mark.threat("T05")
-def test_the_image_of_a_box_lies_between_its_ends():
-    stage = turned_stage(bowl(), linear(STABLE, ORIGIN), "1/4", ["1", "1/2"])
+@pytest.mark.parametrize("frame", [FRAME, MIXED])
+@pytest.mark.parametrize("origin", [ORIGIN, (Fraction(0), Fraction(0))])
+@pytest.mark.parametrize("place", ["about", "beyond", "below", "tiny", "from 0", "to 0"])
+def test_the_image_of_a_box_lies_between_its_ends(frame, origin, place):
+    """Each rounding counts: that of the origin for tiny boxes about it, that of the frame where it is 0, for boxes of either sign."""
+    stage, rng = turned_stage(bowl(), linear(STABLE, ORIGIN), "1/4", ["1", "1/2"], frame, origin), np.random.default_rng(0)
     lo, hi = random_boxes(stage, 60, 0, 0.4)
+    if place != "about":
+        hi = rng.uniform(0.1, 1, (60, 2))
+        lo = hi * (1 - 1e-14 * rng.integers(1, 100, (60, 2)))
+        lo, hi = {"beyond": (lo, hi), "below": (-hi, -lo), "tiny": (-1e-9 * hi, 1e-9 * hi), "from 0": (0 * hi, hi), "to 0": (-hi, 0 * hi)}[place]
     low, high = stage.ends(stage.image, lo, hi)
     for k in range(60):
         for corner in itertools.product(*zip(map(Fraction, lo[k].tolist()), map(Fraction, hi[k].tolist()), strict=True)):
-            x = [o + sum(t * y for t, y in zip(row, corner, strict=True)) for o, row in zip(ORIGIN, FRAME, strict=True)]
+            x = [o + sum(t * y for t, y in zip(row, corner, strict=True)) for o, row in zip(origin, frame, strict=True)]
             assert all(Fraction(a) < v < Fraction(b) for a, v, b in zip(low[k].tolist(), x, high[k].tolist(), strict=True))
-    t = np.array([[float(v) for v in row] for row in FRAME])
-    assert high - low == pytest.approx((hi - lo) @ np.abs(t).T, rel=1e-9)
+    if place == "about":
+        t = np.array([[float(v) for v in row] for row in frame])
+        assert high - low == pytest.approx((hi - lo) @ np.abs(t).T, rel=1e-9)
 
 
 def test_a_box_lies_away_from_the_domain_within_it_or_neither():
