@@ -41,6 +41,8 @@ FINE = Fraction(6, 5)
 """Factor between the sizes of neighbourhoods that are tried where the local proof is all there is."""
 LOWERED = 8
 """How often a level is put just below the state that a search met with; after that it goes down a ladder."""
+TURNED = 0.75
+"""Share of the budget after which a tree along the region's own axes is given up."""
 DEPTHS, FEW = (7, 12), 1000
 """Splits per state beyond the octaves of the shell; so few boxes that stay undecided are worth the second depth (kinks near the hole)."""
 
@@ -351,21 +353,14 @@ def _own_region(work: Work, p: Floats, level: float, linear: bool) -> None:
 
 def _network_shell(work: Work, low: float, top: float) -> None:
     """The named function's shell at the level demanded, or at the largest that goes through."""
-    setting, n = work.setting, len(work.setting.lo)
+    setting = work.setting
     wanted = setting.requirement.level
     source = setting.functions["V"]
     frame = None
     if wanted is not None:
         stage = make_stage(setting, source, wanted, None)
-        frame = round_axes(stage, setting.rest)
-        turned = stage if frame is None else make_stage(setting, source, wanted, frame)
-        out = work.run(turned, Goal("attraction"), f"shell-{len(setting.stages)}", 26 * n, (stage.function.thresholds(
-            Fraction(low + 0.25 * (float(wanted) - low)))[0], 22 * n), refute=True)
-        if out.stuck_lo.size:
-            if turned.image is not None:  # the middles of the boxes, in the plant's coordinates
-                out.stuck_lo = out.stuck_hi = (0.5 * out.stuck_lo + 0.5 * out.stuck_hi) @ turned.image.weight.T + turned.image.bias
-            _explain_stuck(work, stage, out)
-        level, tree = wanted, out.tree
+        frame, tree = _demanded(work, source, stage, low)
+        level = wanted
     else:
         level, stage, tree = _largest(work, source, low, top)
     work.obligations.append({"id": f"shell-{len(setting.stages)}", "proof": {
@@ -373,6 +368,26 @@ def _network_shell(work: Work, low: float, top: float) -> None:
             {} if frame is None else {"frame": texts(frame)})})
     setting.stages.append(("V", level))
     work.stage, work.region = stage, ("V", level)
+
+
+def _demanded(work: Work, source: Source, stage: Stage, low: float) -> tuple[Matrix | None, bytes]:
+    """The tree of the level demanded, with its frame: along the region's own axes where that ends in a part of the time, which it may not do for a
+    function that does not decrease beyond the domain's faces; else along the plant's."""
+    frame, n, name = round_axes(stage, work.setting.rest), len(stage.lo), f"shell-{len(work.setting.stages)}"
+    shallow = stage.function.thresholds(Fraction(low + 0.25 * (float(stage.level) - low)))[0], 22 * n
+    for chosen in (frame, None) if frame is not None else (None,):
+        here = stage if chosen is None else make_stage(work.setting, source, stage.level, chosen)
+        try:
+            out = work.run(here, Goal("attraction"), name, 26 * n, shallow, refute=True, share=1.0 if chosen is None else TURNED)
+            if here.image is not None and out.stuck_lo.size:  # the middles of the boxes, in the plant's coordinates
+                out.stuck_lo = out.stuck_hi = (0.5 * out.stuck_lo + 0.5 * out.stuck_hi) @ here.image.weight.T + here.image.bias
+            if out.stuck_lo.size:
+                _explain_stuck(work, stage, out)
+            return chosen, out.tree
+        except Undecided as no:
+            if chosen is None or no.code not in (Code.BUDGET, Code.NO_PROOF_FOUND):
+                raise
+    raise RuntimeError("the last search raises or returns")
 
 
 def _explain_stuck(work: Work, stage: Stage, out: Outcome) -> None:

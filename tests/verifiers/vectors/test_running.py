@@ -7,12 +7,14 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import build
 import pytest
 from repository import ROOT
 
 from verifiers import parts as parts_of_a_check
 from verifiers.kernel.check import check
 from verifiers.parts import check_by, join
+from verifiers.region import attraction
 
 RUN = f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'kernel'; runpy.run_module('verifiers.kernel', run_name='__main__')"
 
@@ -105,3 +107,10 @@ def test_every_faulty_batch_is_in_some_part(twin):
 def test_a_part_that_does_not_exist_is_an_error(part, bases):
     receipt = check(bases("pendulum") / "loop.cert", None, part)
     assert (receipt.outcome, receipt.code) == ("ERROR", "BAD_NUMBER")
+
+
+def test_where_the_regions_own_axes_do_not_end_the_plants_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(attraction, "TURNED", 0.0)
+    verdict = build.prove(build.turned_shell(tmp_path))
+    proofs = {o["id"]: o["proof"] for o in json.loads((verdict.bundle / "certificate.json").read_text())["predicate"]["obligations"]}
+    assert verdict.outcome == "PROVED" and "frame" not in proofs["shell-1"] and "frame" in proofs["volume"]
