@@ -182,3 +182,18 @@ def test_a_leaf_that_crosses_a_face_is_refused_where_the_set_does():
             with pytest.raises(Refusal) as no:
                 check_shell(stage, Goal("attraction"), bytes([LEAF + tag + method]), "shell")
             assert no.value.code in code
+
+
+@pytest.mark.threat("T05")
+@pytest.mark.parametrize("slope", [10**12, -10**12])
+def test_the_rounding_of_a_plane_is_allowed_for_where_v_is_steep_across_it(slope):
+    b = Builder()
+    x = b.input(2)
+    steep = Function(b.build([b.affine(x, affine_from_rational([[Fraction(slope), Fraction(0)]], [Fraction(-slope, 3)]))]))
+    for level, outside in (("-1/1000", False), ("-1000", True)):  # V is 0 on the plane x = 1/3, but its last bits are 1e-4 of 1e12
+        stage = turned_stage(steep, linear(STABLE, ORIGIN), level, ["1", "1"], FRAME, (Fraction(-2, 3), Fraction(0)))
+        stage = replace(stage, inner_hi=np.array([float(Fraction(1, 3)), 1.0]))
+        lo, hi = np.array([[0.6, -0.6]]), np.array([[0.7, -0.5]])  # crosses that plane only
+        low, high = stage.ends(stage.image, lo, hi)
+        assert low[0, 0] < 1 / 3 < high[0, 0] and -1 < low[0, 1] < high[0, 1] < 1
+        assert stage.planes_outside(stage.image, lo, hi)[0] == outside
