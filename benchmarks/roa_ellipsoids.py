@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,19 +54,31 @@ def run(settings: Settings | None = None) -> Report:
             found = [learn(name, seed, Path(scratch) / f"{name}-{neurons}-{seed}", seconds, neurons) for seed in seeds]
             volumes = [f["volume"] for f in found]
             rows.append((name, task.n, neurons, seconds, f"{sum(v > 0 for v in volumes)} of {len(seeds)}", float(np.mean(volumes)), min(volumes),
-                         float(np.mean([f["sampled"] for f in found])), float(np.mean([f["simulated"] for f in found])),
-                         float(np.prod(2 * task.width)), *(max(f[key] for f in found) for key in (
-                             "boxes", "search_s", "check_s", "wall", "cpu"))))
-            checks.append(Check(f"{name}, {neurons} neurons: every seed certified, {min(volumes):.4g} at least", min(volumes) > 0))
-            if name == "cartpole":
-                mean, slowest = float(np.mean(volumes)), max(f["search_s"] + f["check_s"] for f in found)
-                checks += [Check(f"cartpole: mean {mean:.4g} > {s.published:.4g} published", mean > s.published),
-                           Check(f"cartpole: proof and check within an hour (slowest {slowest:.3g} s; published {PUBLISHED_PROOF_S:.0f} s)",
-                                 slowest < 3600)]
+                         *figures(task, found)))
+            checks += [Check(f"{name}, {neurons} neurons: every seed certified, {min(volumes):.4g} at least", min(volumes) > 0),
+                       *against_published(name, found, s.published)]
     table = Table("Learned; boxes and seconds of the worst seed", (
-        "plant", "states", "neurons", "limit s", "certified", "mean volume >=", "least", "sampled", "simulated", "domain", "boxes", "search s",
-        "check s", "wall s", "CPU s"), tuple(rows))
+        "plant", "states", "neurons", "limit s", "certified", "mean volume >=", "least", *FIGURES), tuple(rows))
     return Report(CLAIM, tuple(checks), (table,), NOTES)
+
+
+FIGURES = ("sampled", "simulated", "domain", "boxes", "search s", "check s", "wall s", "CPU s")
+"""Columns of :func:`figures`."""
+
+
+def figures(task: Task, found: Sequence[dict[str, Any]]) -> tuple[float, ...]:
+    """Sampled and simulated volumes on average, the domain's, and boxes and seconds of the worst seed."""
+    return (*(float(np.mean([f[key] for f in found])) for key in ("sampled", "simulated")), float(np.prod(2 * task.width)),
+            *(max(f[key] for f in found) for key in ("boxes", "search_s", "check_s", "wall", "cpu")))
+
+
+def against_published(name: str, found: Sequence[dict[str, Any]], published: float) -> list[Check]:
+    """What the cart-pole's runs have to exceed; nothing for other plants, of which nothing is published."""
+    if name != "cartpole":
+        return []
+    mean, slowest = float(np.mean([f["volume"] for f in found])), max(f["search_s"] + f["check_s"] for f in found)
+    return [Check(f"cartpole: mean {mean:.4g} > {published:.4g} published", mean > published),
+            Check(f"cartpole: proof and check within an hour (slowest {slowest:.3g} s; published {PUBLISHED_PROOF_S:.0f} s)", slowest < 3600)]
 
 
 def simulated(task: Task, folder: Path, count: int = 4000, seconds: float = 12.0, step: float = 0.01) -> float:

@@ -95,7 +95,7 @@ class View:
         box, setting = self.receipt.equilibrium, self.drawn
         if box is not None:
             return np.asarray((np.array(box["lo"]) + np.array(box["hi"])) / 2)
-        named = setting.requirement.equilibrium if setting.requirement.equilibrium is not None else setting.spec.equilibrium_x
+        named = setting.rest
         return np.array(list(map(float, named)))
 
     def signed(self, x: Any) -> Floats:

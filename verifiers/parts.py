@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
@@ -23,9 +24,12 @@ def check_by(workers: int | None, bundle: Path, requirement: Path | None) -> Rec
     size = sum(file.stat().st_size for file in proof.glob("*")) if proof.is_dir() else 0
     if parts == 1 or size < LARGE or "fork" not in get_all_start_methods():
         return check(bundle, requirement)
-    with ProcessPoolExecutor(parts, mp_context=get_context("fork")) as pool:
-        shown = [pool.submit(check, bundle, requirement, (k, parts)) for k in range(parts)]
-        return join([each.result() for each in shown], parts)
+    try:
+        with ProcessPoolExecutor(parts, mp_context=get_context("fork")) as pool:
+            shown = [pool.submit(check, bundle, requirement, (k, parts)) for k in range(parts)]
+            return join([each.result() for each in shown], parts)
+    except BrokenProcessPool:  # a process was killed, for want of memory as a rule: the parts say nothing, and the whole is checked here
+        return check(bundle, requirement)
 
 
 def join(receipts: Sequence[Receipt], parts: int) -> Receipt:

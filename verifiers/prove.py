@@ -384,7 +384,7 @@ def _falsify(work: Work) -> None:
 def find_equilibrium(work: Work) -> None:
     """Enclose the equilibrium and prove it stable enough to go on, or refute."""
     setting, r = work.setting, work.setting.requirement
-    goal = r.equilibrium if r.equilibrium is not None else setting.spec.equilibrium_x
+    goal = tuple(setting.rest)
     allowed = r.tolerance or tuple((b - a) / 2 / 10**6 for a, b in zip(r.domain.lo, r.domain.hi, strict=True))
     for state, g, lo, hi in zip(setting.spec.states, goal, setting.lo, setting.hi, strict=True):
         if not lo < g < hi:

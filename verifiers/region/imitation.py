@@ -129,7 +129,7 @@ def _steepest(policy: Graph, box: Box, step: float = 1e-5) -> float:
 
 def _widest(setting: Setting, size: Fraction) -> float:
     """Half the width to which enclosures blow up a command at the equilibrium, with the box of errors."""
-    rest = np.array([[float(v) for v in setting.requirement.equilibrium or setting.spec.equilibrium_x]])
+    rest = np.array([[float(v) for v in setting.rest]])
     with np.errstate(all="ignore"):
         centre, radius = split_boxes(rest, rest)
         reading = JetReading(radius, 1)
@@ -200,7 +200,7 @@ def refute_bounds(work: Work, parts: dict[str, bytes]) -> None:
 
 
 def _bounded(setting: Setting, name: str, parts: dict[str, bytes]) -> tuple[Graph, Fraction, Any]:
-    rest = setting.requirement.equilibrium or setting.spec.equilibrium_x
+    rest = setting.rest
     return bounded_graph(setting, rest, name, parts.get("expert"))
 
 

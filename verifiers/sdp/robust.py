@@ -106,7 +106,7 @@ def disturbed(work: Work) -> Disturbed:
         ``UNSUPPORTED`` for products of what varies, ``TOO_LARGE``.
     """
     setting = work.setting
-    field, rest, n = setting.loop.field, _rest(work), len(setting.lo)
+    field, rest, n = setting.loop.field, tuple(work.setting.rest), len(setting.lo)
     try:
         after = evaluate_exact(undisturbed(field), rest)
     except Refusal as no:
@@ -124,11 +124,6 @@ def disturbed(work: Work) -> Disturbed:
         units[n + len(size) + j] = max(float(np.abs(row) @ units) * max(abs(low[j]), abs(high[j]), FLAT), 1e-9)
     reach = units[n + len(size):]
     return Disturbed(exact, work.loop.time, output * units / half[:, None], arguments * units / reach[:, None], low, high, half, size, reach)
-
-
-def _rest(work: Work) -> tuple[Fraction, ...]:
-    wanted = work.setting.requirement.equilibrium
-    return tuple(work.setting.spec.equilibrium_x if wanted is None else wanted)
 
 
 def _entries(n: int) -> list[Floats]:
@@ -236,7 +231,7 @@ def prove_invariant(work: Work) -> None:
     if "V" in setting.functions:
         raise Undecided(Code.UNSUPPORTED, "lyapunov", "a named function is proved by box trees; leave out the method, or the function")
     n, box = len(loop.half), setting.requirement.contains
-    rest = np.array([float(v) for v in _rest(work)])
+    rest = np.array([float(v) for v in tuple(work.setting.rest)])
     corners = np.zeros((0, n))
     if box is not None and n <= CORNERS:
         corners = np.array(list(itertools.product(*zip(box.lo, box.hi, strict=True))), dtype=np.float64) - rest
@@ -292,7 +287,7 @@ def _multipliers(loop: Disturbed, values: Floats) -> list[Fraction]:
 
 def _level(work: Work, matrix: Exact) -> Fraction | None:
     """A level whose ellipsoid lies in the interior of the domain: all but a billionth of the largest."""
-    setting, rest = work.setting, _rest(work)
+    setting, rest = work.setting, tuple(work.setting.rest)
     gaps = [min(x - a, b - x) for x, a, b in zip(rest, setting.lo, setting.hi, strict=True)]
     top = min(g * g / row[i] for i, (g, row) in enumerate(zip(gaps, inverse(matrix), strict=True)))
     return Fraction(significant([float(top) * INSIDE])[0]) if top > 0 else None
@@ -300,7 +295,7 @@ def _level(work: Work, matrix: Exact) -> Fraction | None:
 
 def _record(work: Work, name: str, matrix: Exact, level: Fraction, fields: dict[str, Any]) -> None:
     setting, rows = work.setting, tuple(map(tuple, rationals(matrix)))
-    source = Source(rows, _rest(work), None)
+    source = Source(rows, tuple(work.setting.rest), None)
     setting.functions["Q"] = source
     work.functions["Q"] = {"kind": "quadratic", "matrix": texts(rows), "center": texts(list(source.origin))}
     work.stage = make_stage(setting, source, level, identity(len(rows)))

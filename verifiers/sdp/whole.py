@@ -142,7 +142,7 @@ def _record(work: Work, candidate: Candidate, level: Fraction, fields: dict[str,
 
 def _exact_equilibrium(work: Work) -> tuple[Fraction, ...]:
     setting = work.setting
-    goal = setting.requirement.equilibrium or setting.spec.equilibrium_x
+    goal = tuple(setting.rest)
     try:
         rests = not any(evaluate_exact(setting.loop.field, goal))
     except Refusal as no:
@@ -186,7 +186,7 @@ def _fit(work: Work, origin: tuple[Fraction, ...], degree: int, units: Floats | 
 
 def is_whole(work: Work) -> bool:
     """True where sums of squares apply: a polynomial loop in continuous time, and no rate."""
-    goal = work.setting.requirement.equilibrium or work.setting.spec.equilibrium_x
+    goal = tuple(work.setting.rest)
     try:
         polynomials(work.setting.loop.field, shifted(goal))
     except Refusal as no:

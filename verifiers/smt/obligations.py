@@ -325,7 +325,7 @@ def _inside(claim: Claim, regions: Sequence[Region]) -> Iterator[Named]:
         yield "contains", claim.query(values, And(tuple(at_least(values.value(v), c, strict=True) for v, c in regions)), r.contains.lo, r.contains.hi)
     if r.min_radius is not None:
         proof, n = claim.bundle.obligations.get("equilibrium", {}), len(claim.setting.lo)
-        rest = r.equilibrium if r.equilibrium is not None else claim.setting.spec.equilibrium_x
+        rest = claim.setting.rest
         centre = parse_vector(proof["center"], "equilibrium.center", n) if "center" in proof else rest
         # a ball about every point of the equilibrium's box lies in this one about its middle
         radius = r.min_radius + sum(parse_vector(proof["radius"], "equilibrium.radius", n) if "radius" in proof else [], Fraction(0))

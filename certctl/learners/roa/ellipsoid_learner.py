@@ -27,9 +27,9 @@ from certctl.learners.roa.descent import descend
 from certctl.learners.roa.files import NAMES, ellipsoid_text, region_volume, requirement_text
 from certctl.learners.roa.law import law_graph, offset, read_law
 from certctl.learners.roa.task import CannotLearn, Floats, Task
-from verifiers.kernel.check import check
 from verifiers.load.to_onnx import to_onnx
 from verifiers.memory import keep_freed_memory, single_threaded_products
+from verifiers.parts import check_by
 from verifiers.prove import Verdict, verify
 from verifiers.region.ellipsoid import Loop, widen
 from verifiers.smt.branch_and_bound import Progress
@@ -303,7 +303,7 @@ class EllipsoidLearner(Learner):
         level = re.search(r'^level += "([0-9.]+)"$', text, re.MULTILINE)
         if text not in (ellipsoid_text(self.task), *([requirement_text(self.task, level[1])] if level else [])):
             return None
-        receipt = check(bundle, path)
+        receipt = check_by(self.settings.workers, bundle, path)
         if receipt.outcome != "ACCEPTED":
             return None
         return Verdict("PROVED", None, None, receipt.message, receipt.name, receipt.property, receipt, bundle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import build
@@ -107,6 +108,22 @@ def test_every_faulty_batch_is_in_some_part(twin):
 def test_a_part_that_does_not_exist_is_an_error(part, bases):
     receipt = check(bases("pendulum") / "loop.cert", None, part)
     assert (receipt.outcome, receipt.code) == ("ERROR", "BAD_NUMBER")
+
+
+def test_where_a_process_of_the_check_is_killed_the_whole_is_checked(monkeypatch, twin, bases):
+    class Killed:
+        """An executor whose processes have died."""
+
+        def __init__(self, *arguments, **options):
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(parts_of_a_check, "LARGE", 1)
+    monkeypatch.setattr(parts_of_a_check, "ProcessPoolExecutor", Killed)
+    folder, bad = bases("network_shell"), twin("network_shell")
+    assert check_by(2, folder / "loop.cert", folder / "loop.requirement.toml").outcome == "ACCEPTED"
+    bad.tree("shell-1", lambda data: data[:-1])
+    bad.save()
+    assert check_by(2, bad.bundle, bad.requirement).code == "TREE_INCOMPLETE"
 
 
 def test_where_the_regions_own_axes_do_not_end_the_plants_do(tmp_path, monkeypatch):
