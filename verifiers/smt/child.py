@@ -25,6 +25,7 @@ from typing import IO
 MEMORY = 4 << 30
 OUTPUT = 1 << 24
 TOKEN = "CERTCTL_SOLVER"
+PATIENCE = 5.0
 _OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "out of memory", "Cannot allocate memory", "memory exhausted")
 
 
@@ -116,30 +117,53 @@ def _limit(pid: int, seconds: float, memory: int, output: int) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes], token: str) -> None:
-    """Kill the child's group, then whatever else carries its token (a grandchild that made a session of its own)."""
+    """Kill the child's group, then whatever else carries its token (a grandchild that made a session of its own), and wait until they are dead.
+
+    A process that has been killed gives up its memory, and its environment with it, before it is dead: one that was seen once, or is of the
+    child's session, is waited for, for ``PATIENCE`` seconds at most (a process may hang within the system).
+    """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    for _ in range(20):
-        left = _descendants(token)
-        if not left:
-            return
-        for pid in left:
+    known: set[int] = set()
+    end = time.monotonic() + PATIENCE
+    while True:
+        carriers, session = _descendants(process.pid, token)
+        for pid in carriers:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        known.update(carriers, session)
+        if not any(map(alive, known)) or time.monotonic() > end:
+            return
         time.sleep(0.01)
 
 
-def _descendants(token: str) -> list[int]:
-    """Processes, not yet dead, whose environment holds the token."""
-    mark, found = f"{TOKEN}={token}".encode(), []
+def _descendants(leader: int, token: str) -> tuple[list[int], list[int]]:
+    """Processes whose environment holds the token, and those of the child's session."""
+    mark = f"{TOKEN}={token}".encode()
+    carriers, session = [], []
     proc = Path("/proc")
     for entry in proc.iterdir() if proc.is_dir() else ():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
+                if _stat(int(entry.name))[3] == str(leader):
+                    session.append(int(entry.name))
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found
+                    carriers.append(int(entry.name))
+    return carriers, session
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs, as far as ``/proc`` tells (a zombie does not run)."""
+    try:
+        return _stat(pid)[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent, group, session and so on (``proc(5)``, stat, from the third field on); the second may hold any character."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
 
 
 def _read(file: IO[bytes], most: int) -> str:

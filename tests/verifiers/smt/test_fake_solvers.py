@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.queries import ball
-from verifiers.smt.child import run
+from verifiers.smt import child
+from verifiers.smt.child import alive, run
 from verifiers.smt.cvc5 import Cvc5
 from verifiers.smt.decider import Sat, Unknown, Unsat
 from verifiers.smt.dreal import DReal
@@ -20,18 +21,11 @@ FAKE = Path(__file__).with_name("fake_solver.py")
 QUERY = ball(2, Fraction(-1, 2))  # |x|^2 <= 1 and x0 + x1 >= about 0.91 on [-2, 2]^2: (1, 0) and (0, 1), but neither (-2, -2) nor (1, 1)
 EASY = ball(2, Fraction(1, 2))  # unsat
 MEMORY = 1 << 30
+NOBODY = (1 << 22) + 1  # beyond the greatest number of a process
 
 
 def command(mode: str, *more: str) -> list[str]:
     return [sys.executable, str(FAKE), mode, *more]
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 STRICT = [("hang", "timeout"), ("deaf", "timeout"), ("allocate", "memory"), ("abort", "crash"), ("segfault", "crash"), ("garbage", "garbage"),
@@ -111,6 +105,17 @@ def test_nothing_survives_a_timeout(tmp_path):
               f"open({str(note)!r}, 'w').write(str(p.pid)); time.sleep(600)"
     assert run([sys.executable, "-c", program], "", 1.0).status == "timeout"
     assert not alive(int(note.read_text(encoding="ascii")))
+
+
+@pytest.mark.parametrize("seen", [([NOBODY], []), ([], [NOBODY])], ids=["by its token", "by its session"])
+def test_a_killed_process_is_waited_for(seen, monkeypatch):
+    """On its way out a process has lost its environment but still runs, for a while that depends on the machine's load."""
+    scans = iter([seen])
+    answers = iter([True, True, True, False])
+    monkeypatch.setattr(child, "_descendants", lambda leader, token: next(scans, ([], [])))
+    monkeypatch.setattr(child, "alive", lambda pid: pid == NOBODY and next(answers))
+    assert run([sys.executable, "-c", ""], "", 20.0).status == "ok"
+    assert list(answers) == []
 
 
 def test_output_is_read_only_up_to_its_cap():
