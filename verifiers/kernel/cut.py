@@ -33,13 +33,13 @@ import numpy as np
 from verifiers.kernel import tree
 from verifiers.kernel.codes import Code, need
 from verifiers.kernel.definite import determinant, is_positive_definite
-from verifiers.kernel.graph import Floats, affine_from_rational
+from verifiers.kernel.graph import Floats, affine_from_rational, read
 from verifiers.kernel.local import Matrix, Vector
 from verifiers.kernel.minimum import hessian
 from verifiers.kernel.rational import down, sqrt_up
 from verifiers.kernel.setting import congruent, identity, in_coordinates
 from verifiers.kernel.stage import Function, Stage
-from verifiers.kernel.taylor import taylor_models, total
+from verifiers.kernel.taylor import TaylorReading, total
 
 MAX_STATES, SMALL, SLACK, NARROWEST = 8, 0.01, 2.0**-40, 2.0**-50
 """States up to which the terms are summed; the smallest slope of a scaled piece; relative errors; width that a box has to exceed to
@@ -48,8 +48,9 @@ count, since its middle is then exact, and its model is one of the box itself bu
 
 def pieces(function: Function, below: float, lo: Floats, hi: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """t (B,), a, b (B, n), scaled to sum |p| + k = 1, of each box (B, n), and how much of t the worst of error and other symbols took (B,)."""
-    n, (reading, model) = lo.shape[1], taylor_models(function.graph, lo, hi)
+    n, reading = lo.shape[1], TaylorReading(lo, hi, taped=True)
     with np.errstate(all="ignore"):
+        model = reading.whole(reading.settled(read(function.graph, reading, [reading.start()])[0]))
         p, h = model.p[:, :, 0], hessian(reading, model.q[:, :, 0], n)
         own = h[:, range(n), range(n)]
         k, slope = np.maximum(0.5 * (np.abs(h).sum(axis=2) - np.abs(own) + own), 0.0), np.abs(p[1:1 + n]).T

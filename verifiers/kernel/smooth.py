@@ -82,6 +82,20 @@ def third_derivative(op: str, first: Ends) -> Ends | None:
     return {"sin": (-hi, -lo), "cos": (-hi, -lo), "exp": first}.get(op)
 
 
+def fourth_derivative(op: str, value: Ends, first: Ends) -> Ends | None:
+    r"""Enclose the fourth derivative where it is a polynomial of the value ``y`` and the first one ``d`` (enclosed); None elsewhere.
+
+    .. math:: \tanh^{(4)} = 8 y d\,(3d - 1), \quad \sigma^{(4)} = (1 - 2y)\,d\,(1 - 12d), \quad f^{(4)} = f \text{ for } \sin, \cos, \exp
+    """
+    if op not in ("tanh", "sigmoid"):
+        return value if op in ("sin", "cos", "exp") else None
+    (y0, y1), (d0, d1) = value, first
+    bend = (8 * y0, 8 * y1) if op == "tanh" else outward(1 - 2 * y1, 1 - 2 * y0)
+    low, high = (3 * d0 - 1, 3 * d1 - 1) if op == "tanh" else (1 - 12 * d1, 1 - 12 * d0)
+    slack = 4 * U * (1 + 12 * d1)
+    return _product(_product(bend, first), (low - slack, high + slack))
+
+
 def line(op: str, lo: Floats, hi: Floats) -> tuple[Floats, Floats, Floats]:
     r"""For tanh and sigmoid: slope s, offset c and error e with :math:`|f(t) - s\,t - c| \le e` on [lo, hi]; NaN says nothing.
 

@@ -1,28 +1,26 @@
 r"""Taylor models of order 2: every node a quadratic polynomial over the box plus a bound of what it misses.
 
-Over the box :math:`x = c + r \circ \xi`, :math:`\xi \in [-1, 1]^n`, a :class:`Model` holds for every entry ``y`` of a node coefficients
-(float64, taken as the exact numbers that they are) and an error such that, for every :math:`\xi`
-at which the row's phases are those of the graph, there are
+Over the box :math:`x = c + r \circ \xi`, :math:`\xi \in [-1, 1]^n`, a :class:`Model` holds for every entry ``y`` of a node coefficients (float64,
+taken as the exact numbers that they are) and an error such that, for every :math:`\xi` at which the row's phases are those of the graph, there are
 :math:`\zeta \in [-1, 1]^s`, the same for all entries and nodes, with
 
 .. math:: \Bigl|\, y(\xi) - p_0 - \sum_i p_i v_i - \sum_{i \le j} q_{ij} v_i v_j \Bigr| \;\le\; e, \quad v = (\xi, \zeta) .
 
 Sums and products are those of polynomials; terms of degree 3 and 4, products with any but the first MAX_PAIRED of the :math:`\zeta`, and every
-rounding go into the error.  A smooth function is replaced by
+rounding go into the error.  A smooth function is replaced by :math:`f(p_0) + f'(p_0)\,t + \tfrac12 f''(\eta)\,t^2`, :math:`t = y - p_0`, with
+:math:`f''(\eta)` enclosed over the node's range; or, where that misses less, by
 
-.. math:: f(y) = f(p_0) + f'(p_0)\,t + \tfrac12 f''(\eta)\,t^2, \quad t = y - p_0,
+.. math:: f(y) = f(p_0) - \tfrac1{192} k w^4 + \bigl(f'(p_0) + \tfrac18 m w^2\bigr) t + \bigl(\tfrac12 f''(p_0) + \tfrac1{24} k w^2\bigr) t^2
+          \pm \bigl(\tfrac1{24} |m| + \tfrac16 r\bigr) w^3 \pm \bigl(\tfrac1{192} |k| + \tfrac1{24} s\bigr) w^4
 
-with :math:`f''(\eta)` enclosed over the node's range; or, where that misses less, by
+with a third derivative :math:`m \pm r` for :math:`|t| \le w` and no fourth, or with :math:`m \pm r` at :math:`p_0` and a fourth one :math:`k \pm s`
+for :math:`|t| \le w`, since there :math:`t^3 - \tfrac34 w^2 t` and :math:`t^4 - w^2 t^2 + \tfrac18 w^4`, Chebyshev polynomials, are at most
+:math:`\tfrac14 w^3` and :math:`\tfrac18 w^4`; and where the natural range is narrower still, by a constant.  So an entry that is nearly quadratic in
+the box loses a term of third order only, while interval derivatives lose one of second order.
 
-.. math:: f(y) = f(p_0) + \bigl(f'(p_0) + \tfrac18 m w^2\bigr) t + \tfrac12 f''(p_0)\,t^2 \pm \bigl(\tfrac1{24} |m| + \tfrac16 r\bigr) w^3
-
-with a third derivative :math:`m \pm r` for :math:`|t| \le w`, since there :math:`t^3 - \tfrac34 w^2 t`, a Chebyshev polynomial, is at most
-:math:`\tfrac14 w^3`; and where the natural range is narrower still, by a constant.  So an entry that is nearly quadratic in the box loses a term of
-third order only, while interval derivatives lose one of second order.
-
-**Errors pulled back.**  A taped reading also keeps what each model adds to the error and how errors of its arguments reach it, so that
-:meth:`TaylorReading.settled` can bound the error of a scalar output by :math:`\sum_k |\lambda_k|\,\mathrm{own}_k` with enclosed adjoints
-:math:`\lambda_k` (docs/theory/enclosures.md): errors that cancel in the next layer are not added up there.
+**Errors pulled back.**  A taped reading also keeps what each model adds to the error and how errors of its arguments reach it, for
+:meth:`TaylorReading.settled` to bound the error of a scalar output by :math:`\sum_k |\lambda_k|\,\mathrm{own}_k` with enclosed adjoints
+:math:`\lambda_k` (docs/theory/enclosures.md): what cancels in the next layer is not added up.
 
 **Kinks** (relu, leaky relu, abs, min, max) are straight where their sign is known over the box.  Elsewhere either the row is doubled and
 each copy takes one of the two straight pieces *on the whole box* (a phase), or the chord is taken, and the distance to it is half its bound
@@ -52,14 +50,13 @@ from numpy.typing import NDArray
 from verifiers.kernel.graph import NONSMOOTH, Bools, Floats, Graph, Node, read
 from verifiers.kernel.jets import split_boxes
 from verifiers.kernel.rational import down, up
-from verifiers.kernel.smooth import TINY, U, line, outward, smooth_derivatives, third_derivative
+from verifiers.kernel.smooth import TINY, U, fourth_derivative, line, outward, smooth_derivatives, third_derivative
 from verifiers.kernel.tape import Pull, Step, by_affine, by_index, by_slope, pulled_back
 
 Rows = NDArray[np.intp]
-MAX_SYMBOLS = 64
-MAX_ORDER_2 = 12
-MAX_PAIRED, FEW = 12, 8
-"""Symbols whose products with each other and with the inputs are kept, the first ones that a row meets; entries up to which terms of degree 3 are."""
+MAX_SYMBOLS, MAX_ORDER_2, MAX_PAIRED, FEW = 64, 12, 12, 8
+"""Symbols of a row; inputs up to which there are quadratic terms; symbols whose products with each other and with the inputs are
+kept, the first ones that a row meets; entries up to which terms of degree 3 are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +128,7 @@ class TaylorReading:
 
     Notes
     -----
-    ``rows`` (R,) tells the box of each row.  A model made before a doubling is brought up to date when it is used.  With more than
-    MAX_ORDER_2 inputs there are no quadratic terms.
+    ``rows`` (R,) tells the box of each row.  A model made before a doubling is brought up to date when it is used.
     """
 
     def __init__(self, lo: Floats, hi: Floats, splits: int = 0, taped: bool = False) -> None:
@@ -278,7 +274,7 @@ class TaylorReading:
         if node.op in ("add", "sub"):
             return self._sum(a, b if node.op == "add" else self.scaled(b, -1.0))
         if node.op == "mul":
-            return self._product(a, b)
+            return self._product(a, b, node.args[0] == node.args[1])
         if node.op == "div":
             return self._product(a, self._smooth(b, "inverse", 0))
         sign = 1.0 if node.op == "max" else -1.0  # max(a, b) = b + relu(a - b), min(a, b) = b - relu(b - a)
@@ -292,6 +288,8 @@ class TaylorReading:
         x = self.fresh(x)
         if node.op == "neg":
             return self.scaled(x, -1.0)
+        if (node.op, node.data) == ("pow", 2):
+            return self._product(x, x, True)
         if node.op in NONSMOOTH:
             left = node.data if node.op == "leaky_relu" else Fraction(-1 if node.op == "abs" else 0)
             return self._kink(x, float(left), up(left) - down(left))
@@ -303,8 +301,9 @@ class TaylorReading:
         step = self.step(own, (a.step, same), (b.step, same))
         return _sealed(p, q, a.e + b.e + own, outward(a.lo + b.lo, a.hi + b.hi), len(self.copies), step)
 
-    def _product(self, a: Model, b: Model) -> Model:
-        slopes = (a.step, by_slope(*_middle(b.lo, b.hi))), (b.step, by_slope(a.p[0], total(a.p[1:]) + total(a.q)))
+    def _product(self, a: Model, b: Model, square: bool = False) -> Model:
+        """The product; a square is not negative and, where its natural range misses less, a constant."""
+        slopes = [(a.step, _middle(b.lo, b.hi)), (b.step, (a.p[0], total(a.p[1:]) + total(a.q)))]
         if len(a.p) > len(b.p):  # nothing of a row may depend on the rows beside it, only on the order of the factors
             a, b = b, a
         n, wide_a, wide_b = min(self.paired, len(b.p) - 1), a.size(), b.size()
@@ -324,10 +323,16 @@ class TaylorReading:
         # a coefficient is a sum of at most four products, and all products together are at most |a|_1 |b|_1
         known, rest = self._cubic(a, b) or (None, lost)
         own, rest = lost + 8 * U * (wide_a * wide_b), rest + 32 * U * (wide_a * wide_b)
-        step = self.step(rest, *slopes, known=known)
         ends = np.stack([a.lo * b.lo, a.lo * b.hi, a.hi * b.lo, a.hi * b.hi])
-        e = a.e * (wide_b + b.e) + wide_a * b.e + own
-        return _sealed(p, q, e, outward(ends.min(axis=0), ends.max(axis=0)), len(self.copies), step)
+        lo, hi = outward(np.maximum(ends.min(axis=0), 0.0) if square else ends.min(axis=0), ends.max(axis=0))
+        passed, (middle, off) = a.e * (wide_b + b.e) + wide_a * b.e, _middle(lo, hi)
+        e, flat = passed + own, ~(passed + rest < off) if square else np.zeros((1, 1), dtype=bool)
+        if flat.any():
+            p, q, e, rest = np.where(flat, 0.0, p), np.where(flat, 0.0, q), np.where(flat, off, e), np.where(flat, off, rest)
+            p[0], known = np.where(flat, middle, p[0]), None if known is None else np.where(flat, 0.0, known)
+            slopes = [(of, (np.where(flat, 0.0, s), np.where(flat, 0.0, r))) for of, (s, r) in slopes]
+        step = self.step(rest, *((of, by_slope(*slope)) for of, slope in slopes), known=known)
+        return _sealed(p, q, e, (lo, hi), len(self.copies), step)
 
     def _cubic(self, a: Model, b: Model) -> tuple[Floats, Floats] | None:
         """Coefficients (K, R, m) of degree 3 in the inputs of a product of few entries, and a bound of its other terms that are not kept."""
@@ -350,13 +355,16 @@ class TaylorReading:
         f0, f0_off = _middle(value[0][0], value[1][0])
         f1, f1_off = _middle(first[0][0], first[1][0])
         f2, f2_off = _middle(0.5 * second[0][1], 0.5 * second[1][1])
-        missed, third = f2_off * wide * wide, third_derivative(op, (first[0][1], first[1][1]))
-        if third is not None:
-            (bend0, bend0_off), (f3, f3_off) = _middle(0.5 * second[0][0], 0.5 * second[1][0]), _middle(*third)
-            turned = f1 + f3 * wide * wide / 8
-            less = bend0_off * wide * wide + (np.abs(f3) / 24 + f3_off / 6) * wide**3 + 8 * U * (np.abs(f1) + np.abs(turned)) * wide
-            better = less < missed
-            f1, f2, missed = np.where(better, turned, f1), np.where(better, bend0, f2), np.where(better, less, missed)
+        (bend0, bend0_off), w2, no = _middle(0.5 * second[0][0], 0.5 * second[1][0]), wide * wide, (0.0 * wide,) * 2
+        missed, base, slope, at, far = f2_off * w2, f0, f1, (first[0][0], first[1][0]), (first[0][1], first[1][1])
+        for third, fourth in ((third_derivative(op, far), no), (third_derivative(op, at), fourth_derivative(op, (value[0][1], value[1][1]), far))):
+            if third is not None and fourth is not None:
+                (f3, f3_off), (f4, f4_off) = _middle(*third), _middle(*fourth)
+                moved, turned, curved = base - f4 * w2 * w2 / 192, slope + f3 * w2 / 8, bend0 + f4 * w2 / 24
+                less = bend0_off * w2 + ((np.abs(f3) / 24 + f3_off / 6) * wide + (np.abs(f4) / 192 + f4_off / 24) * w2) * w2
+                less += 8 * U * np.abs(moved)  # slope and bend: 2 u |f1| (g + rest) and 8 u |f2| g^2 below, their shares of f3, f4 and e in the seal
+                better = less < missed
+                f0, f1, f2, missed = (np.where(better, new, old) for new, old in ((moved, f0), (turned, f1), (curved, f2), (less, missed)))
         if (wider := (x.hi - x.lo > 1.0) & np.isfinite(missed)).any() and op in ("tanh", "sigmoid"):
             slope, offset, apart = line(op, x.lo[wider], x.hi[wider])
             closer = apart < missed[wider]

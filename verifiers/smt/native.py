@@ -82,7 +82,7 @@ class Native:
             return Unknown("unsupported", "a side of the box exceeds float64")
         graph = simplified(query.graph)
         violation = violation_of(graph, query.formula, lo, hi, self.seed)
-        task, as_read = (task_for(g, query.formula, deadline, hi - lo, violation) for g in (graph, query.graph))
+        task, as_read = (replace(task_for(g, query.formula, deadline, hi - lo, violation), as_read=g is query.graph) for g in (graph, query.graph))
         # what is cheap first: samples, then the top of a tree, then descent, then as large a tree as time allows
         top, refused = None, None  # refused: what the kernel said of a tree
         found = _replayed(query, samples(violation, lo, hi, seed=self.seed), violation, 1)

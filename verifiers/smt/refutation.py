@@ -47,7 +47,8 @@ class Growth:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A query as the search reads it: graph, formula, how often a small box may be doubled, boxes at a time, when to stop, the root's widths (n,)."""
+    """A query as the search reads it: graph, formula, how often a small box may be doubled, boxes at a time, when to stop, the root's widths (n,),
+    and whether the graph is the kernel's own."""
 
     graph: Graph
     formula: Formula
@@ -56,11 +57,12 @@ class Task:
     deadline: float
     widths: Floats
     violation: Callable[[Floats], Floats]
+    as_read: bool = False
 
 
 def grow(task: Task, lo: Floats, hi: Floats, most: float = math.inf) -> Growth:
     """Grow trees over boxes (B, n) until all are closed, more than ``most`` are open, a witness shows up, or time is up."""
-    out, refuter = Growth(lo=lo, hi=hi), Refuter(task.graph, task.formula, MARGIN, Noting)
+    out, refuter = Growth(lo=lo, hi=hi), Refuter(task.graph, task.formula, MARGIN, AsRead if task.as_read else Noting)
     while out.lo.shape[0]:
         if out.lo.shape[0] > most:
             return out
@@ -124,6 +126,8 @@ class Noting(TaylorReading):
     Errors are taken CARE times larger, because a kernel that reads more nodes than the search finds larger ones.
     """
 
+    care = CARE
+
     def __init__(self, lo: Floats, hi: Floats, splits: int = 0) -> None:
         super().__init__(lo, hi, splits)
         self.noted: list[tuple[Model, Rows]] = []
@@ -139,7 +143,7 @@ class Noting(TaylorReading):
     def whole(self, x: Model) -> Model:
         """All coefficients, and the larger error."""
         x = super().whole(x)
-        return replace(x, e=CARE * x.e)
+        return replace(x, e=self.care * x.e)
 
     def shared(self, loss: Floats) -> None:
         """Hand what is lost (variables, R, m) on symbols on to the inputs: a kink's among the variables of its argument, the last kink first."""
@@ -151,6 +155,12 @@ class Noting(TaylorReading):
             for k in range(of.shape[1]):
                 at = np.flatnonzero(of[:, k] >= 0)
                 loss[:len(part), at] += part[:, at, k, None] * loss[self.n + of[at, k], at]
+
+
+class AsRead(Noting):
+    """The kernel's own errors, where the graph is the kernel's own: boxes contract as they will there, so that their halves are the same."""
+
+    care = 1.0
 
 
 def _scores(found: Judgement) -> Floats:

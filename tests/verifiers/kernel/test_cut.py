@@ -66,6 +66,17 @@ def test_the_share_is_the_exact_probability_rounded_down(n, bend):
         assert Fraction(found) <= truth and found >= float(truth) - 1e-5
 
 
+def test_errors_are_those_that_remain_of_a_whole_function():
+    """(x + x^2)^2 + (x - x^2)^2 on +-1/2: of degree 3 nothing remains, of degree 4 an eighth, out of slopes and bends of 1/2."""
+    b = Builder()
+    x = b.input(1)
+    square = b.binary("mul", x, x)
+    both = b.concat([b.binary("add", x, square), b.binary("sub", x, square)])
+    function = Function(b.build([b.affine(b.unary("pow", both, 2), Affine(np.ones((1, 2)), np.zeros(1)))]))
+    t, a, _, worst = pieces(function, 0.25, np.array([[-0.5]]), np.array([[0.5]]))
+    assert a[0, 0] == 1.0 and worst[0] == pytest.approx(0.125 / 0.5, rel=1e-8) and t[0] == pytest.approx((0.25 - 0.125) / 0.5, rel=1e-8)
+
+
 @pytest.mark.threat("T05")
 def test_small_slopes_make_the_share_smaller_never_larger():
     rng = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise, product
@@ -236,6 +237,84 @@ def test_terms_of_third_degree_cancel_between_the_entries_of_a_product() -> None
     other = b.build([b.affine(entries, Affine(np.array([[1.0, -1.0, 1.0]]), np.zeros(1)))])
     reading, model = models(other, 0.5)
     assert (reading.settled(model).e > 0.2).all()  # 2 x^3 with |x - c| <= 1/2
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("large", range(5))
+def test_coefficients_that_swallow_the_shares_of_higher_derivatives_are_allowed_for(large: int, sign: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A polynomial of degree 4 with one large coefficient, its derivatives known exactly, and an argument with an error of its own, exactly."""
+    rng, rows = np.random.default_rng(large), 60
+    c = [sign * np.ldexp(rng.integers(1 << 19, 1 << 20, rows), -20 - (rng.integers(50, 64, rows) if k != large else 0)) for k in range(5)]
+
+    def at(order: int, t: float, row: int) -> F:
+        return sum((F(float(c[k][row])) * F(t) ** (k - order) * (F(math.factorial(k)) / math.factorial(k - order)) for k in range(order, 5)), F(0))
+
+    def ends(order: int, lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the derivatives that are asked at 0 alone, their float64; the fourth is constant."""
+        zero = np.array([float(at(order, 0.0, k)) for k in range(rows)])[:, None] + 0.0 * lo
+        far = np.where(lo < hi, 1e6, 0.0)
+        return zero - far, zero + far
+
+    def derivatives(op: str, lo: np.ndarray, hi: np.ndarray, power: int) -> Any:
+        return tuple(ends(order, lo, hi) for order in range(3))
+
+    monkeypatch.setattr(taylor, "smooth_derivatives", derivatives)
+    monkeypatch.setattr(taylor, "third_derivative", lambda op, first: ends(3, first[0], first[1]))
+    monkeypatch.setattr(taylor, "fourth_derivative", lambda op, value, first: ends(4, first[0], first[0]))
+    box = rng.uniform(0.1, 2.0, (rows, 1))
+    reading, off = TaylorReading(-box, box, taped=True), rng.choice([0.0, 0.3], (rows, 1))
+    start = reading.start()
+    found = reading._smooth(replace(start, e=off, lo=-box - off, hi=box + off), "exp", 0)
+    assert np.isfinite(found.e).all()
+    p, q = (np.zeros((count, rows)) for count in (2, 1))
+    p[:len(found.p)], q[:len(found.q)] = found.p[:, :, 0], found.q[:1, :, 0]
+    for row in range(rows):
+        for xi in np.cos(np.pi * np.arange(9) / 8):
+            for side in (-1, 0, 1):
+                t = F(float(reading.radius[row, 0])) * F(float(xi)) + side * F(float(off[row, 0]))
+                truth = sum((F(float(c[k][row])) * t**k for k in range(5)), F(0))
+                model = F(float(p[0, row])) + F(float(p[1, row])) * F(float(xi)) + F(float(q[0, row])) * F(float(xi)) ** 2
+                assert abs(truth - model) <= F(float(found.e[row, 0]))
+
+
+def test_terms_of_third_degree_cancel_between_squares() -> None:
+    """(x + x^2)^2 + (x - x^2)^2 = 2 x^2 + 2 x^4: the terms of degree 3 cancel, as those of products do; a square is never negative."""
+    b = Builder()
+    x = b.input(1)
+    square = b.binary("mul", x, x)
+    both = b.concat([b.binary("add", x, square), b.binary("sub", x, square)])
+    graph = b.build([b.affine(b.unary("pow", both, 2), Affine(np.ones((1, 2)), np.zeros(1)))])
+    reading = TaylorReading(np.array([[-0.5]]), np.array([[0.5]]), taped=True)
+    model = read(graph, reading, [reading.start()])[0]
+    assert model.e[0, 0] > 0.5 and reading.settled(model).e[0, 0] < 2 * 0.5**4 * (1 + 1e-8)
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("op", ["pow", "mul"])
+def test_a_square_is_not_negative_and_a_constant_where_nothing_else_is_known(op: str) -> None:
+    b = Builder()
+    x = b.input(1)
+    node = b.build([b.unary("pow", x, 2) if op == "pow" else b.binary("mul", x, x)]).nodes[-1]
+    reading = TaylorReading(np.array([[-0.5], [0.25]]), np.array([[1.0], [0.5]]), taped=True)
+
+    def squared(x: Model) -> Model:
+        return reading.unary(node, x) if op == "pow" else reading.binary(node, x, x)
+
+    start = reading.start()
+    found = squared(start)
+    assert -1e-299 < found.lo[0, 0] <= 0.0 and found.hi[0, 0] == pytest.approx(1.0) and (found.e < 1e-12).all() and (found.q > 0).all()
+    rough = squared(replace(start, e=np.array([[10.0], [0.0]]), lo=np.array([[-1.0], [0.25]]), hi=np.array([[2.0], [0.5]])))
+    assert rough.p[0, 0, 0] == pytest.approx(2.0) and (rough.p[1:, 0] == 0).all() and (rough.q[:, 0] == 0).all()
+    assert 2.0 <= rough.e[0, 0] < 2.0 + 1e-12
+    assert (rough.q[:, 1] > 0).all() and rough.e[1, 0] < 1e-12  # entry by entry
+    assert rough.step is not None and 2.0 <= rough.step.own[0, 0] < 2.0 + 1e-12 and rough.step.own[1, 0] < 1e-12
+    assert rough.step.known is None or (rough.step.known[:, 0] == 0).all()
+    for _, pull in rough.step.pulls:
+        slope, radius = pull(np.ones((2, 1)), np.zeros((2, 1)))
+        assert slope[0, 0] == 0.0 and radius[0, 0] < 1e-299 and slope[1, 0] + radius[1, 0] >= 0.375
+    lost = squared(replace(start, lo=np.full((2, 1), np.nan), hi=np.full((2, 1), np.nan), p=np.full((2, 2, 1), np.nan)))
+    assert np.isnan(lost.lo).all() and np.isnan(lost.e).all()
 
 
 @pytest.mark.threat("T09")

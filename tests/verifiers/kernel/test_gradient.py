@@ -15,7 +15,7 @@ from verifiers.kernel.gradient import SLOPES, differentiate
 from verifiers.kernel.graph import NONSMOOTH, UNARY, Affine, Builder, Graph, affine_from_rational
 from verifiers.kernel.jets import JetReading, read_jets, split_boxes
 from verifiers.kernel.properties import Goal, check_shell
-from verifiers.kernel.smooth import smooth_derivatives, third_derivative
+from verifiers.kernel.smooth import fourth_derivative, smooth_derivatives, third_derivative
 from verifiers.kernel.stage import Function, Stage, quadratic
 from verifiers.kernel.taylor import taylor_models
 from verifiers.kernel.tree import DECREASE, INNER, LEAF, OUTSIDE, TAYLOR, leaves
@@ -210,9 +210,47 @@ def test_third_derivatives_cover_their_roundings(op, a):
             assert F(high[k]) - max(values) < F(2, 10**14) and min(values) - F(low[k]) < F(2, 10**14)
 
 
+FOURTH = {"tanh": lambda x: 8 * mpmath.tanh(x) * mpmath.sech(x) ** 2 * (3 * mpmath.sech(x) ** 2 - 1), "sin": mpmath.sin, "cos": mpmath.cos,
+          "sigmoid": lambda x: (1 - 2 * sigmoid(x)) * sigmoid(x) * sigmoid(-x) * (1 - 12 * sigmoid(x) * sigmoid(-x)), "exp": mpmath.exp}
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("op", sorted(FOURTH))
+def test_fourth_derivatives_are_enclosed(op):
+    rng = np.random.default_rng(1)
+    lo = rng.uniform(-4, 4, 300)
+    hi = lo + 10.0 ** rng.uniform(-16, 1, lo.size)
+    value, first, _ = smooth_derivatives(op, lo, hi)
+    low, high = fourth_derivative(op, value, first)
+    with mpmath.workdps(40):
+        for k, share in ((i, s) for i in range(lo.size) for s in (0.0, 1.0, rng.uniform())):
+            x = mpmath.mpf(float(lo[k])) * (1 - mpmath.mpf(share)) + mpmath.mpf(float(hi[k])) * mpmath.mpf(share)
+            assert low[k] <= FOURTH[op](x) <= high[k]
+            assert abs(FOURTH[op](x) - mpmath.diff(THIRD[op], x)) < 1e-9  # the formulas above are those of the same function
+    assert ((high - low)[hi - lo < 1e-3] < 0.05 * np.exp(4.0)).all() and fourth_derivative("sqrt", value, first) is None
+
+
+@pytest.mark.threat("T09")
+@pytest.mark.parametrize("op", ["tanh", "sigmoid"])
+def test_fourth_derivatives_cover_their_roundings(op):
+    """Exactly, for all corners of the intervals of value and first derivative, whether these belong together or not."""
+    rng, sign = np.random.default_rng(3), -1.0 if op == "tanh" else 0.0
+    y = np.sort(np.concatenate([rng.uniform(sign, 1, (300, 2)), np.repeat(rng.uniform(sign, 1, (300, 1)), 2, axis=1)]), axis=1)
+    d = np.sort(np.concatenate([np.repeat(rng.uniform(0, 1, (300, 1)), 2, axis=1), rng.uniform(0, 1, (300, 2))]), axis=1)
+    d[::7] = np.array([[F(1, 3)], [F(1, 12)]], dtype=float)[int(op == "sigmoid")] * (1 + 2.0**-52 * rng.integers(-2, 3, d[::7].shape))
+    d.sort(axis=1)
+    low, high = fourth_derivative(op, (y[:, 0], y[:, 1]), (d[:, 0], d[:, 1]))
+    for k in range(len(y)):
+        bends = [8 * F(v) if op == "tanh" else 1 - 2 * F(v) for v in y[k]]
+        turns = [3 * F(v) - 1 if op == "tanh" else 1 - 12 * F(v) for v in d[k]]
+        values = [b * F(v) * t for b in bends for v in d[k] for t in turns]
+        assert F(low[k]) <= min(values) and max(values) <= F(high[k])
+        assert F(high[k]) - max(values) < F(1, 10**13) and min(values) - F(low[k]) < F(1, 10**13)
+
+
 @pytest.mark.threat("T09")
 @pytest.mark.parametrize("op", sorted(THIRD))
-@pytest.mark.parametrize("half", [1e-3, 0.05, 0.7, 3.0])
+@pytest.mark.parametrize("half", [1e-3, 0.05, 0.3, 0.7, 3.0])
 def test_a_model_misses_no_more_than_its_error_and_little_on_small_boxes(op, half):
     b = Builder()
     graph = b.build([b.unary(op, b.input(1))])
@@ -228,3 +266,6 @@ def test_a_model_misses_no_more_than_its_error_and_little_on_small_boxes(op, hal
                 assert abs(truth - p0 - p1 * share - q * share**2) <= model.e[k, 0]
     if half == 1e-3:  # a twenty-fourth of the third derivative, and of the fourth a little
         assert (model.e[:, 0] <= [float(abs(THIRD[op](c)) / 24 + 2 * half) * half**3 + 1e-14 for c in centre]).all()
+    if half <= 0.05 and op != "exp":  # of the fourth an eighth of a twenty-fourth, and of the fifth, at most 16, a little
+        most = [float(abs(THIRD[op](c)) / 24 + abs(FOURTH[op](c)) / 192 * half + 2 * half**2) * half**3 + 1e-14 for c in centre]
+        assert (model.e[:, 0] <= most).all()

@@ -258,7 +258,7 @@ def affine(rows: list[list[int]]) -> Graph:
 
 
 def test_a_search_asks_for_more_than_its_margin():
-    b, wide = Builder(), np.full((1, 1), 1.2)
+    b, wide = Builder(), np.full((1, 1), 1.6)
     growth = b.build([b.unary("exp", b.input(1))])
     _, excess = taylor_models(Refuter(growth, at_most(0, 0)).needed, -wide, wide)
     least_, size = float(excess.lo[0, 0]), float(excess.size()[0, 0])

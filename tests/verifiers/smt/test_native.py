@@ -147,15 +147,17 @@ def test_numbers_beyond_float64_are_unsupported():
     assert ALONE.decide(Query(g, (F(0),), (F(10) ** 400,), at_least(0, F(1))), 5.0).reason == "unsupported"
 
 
-def test_processes_answer_as_one_process_does(monkeypatch: pytest.MonkeyPatch):
-    """Enough boxes for groups and for a replay in parts."""
+@pytest.mark.parametrize("square", ["pow", "mul"])
+def test_processes_answer_as_one_process_does(square: str, monkeypatch: pytest.MonkeyPatch):
+    """Enough boxes for groups and for a replay in parts; boxes contract in the search as they do in the kernel."""
     monkeypatch.setattr(refutation, "FEWEST", 16)
     monkeypatch.setattr(native, "FEWEST", 16)
     monkeypatch.setattr(native, "LONG", 64)
     b = Builder()
     x = b.input(3)
     z = b.affine(x, Affine(np.array([[3.0, 1.0, 0.0], [0.0, 3.0, 1.0], [1.0, 0.0, 3.0]]), np.zeros(3)))
-    squares = b.concat([b.unary("pow", b.unary(op, z), 2) for op in ("sin", "cos")])
+    waves = [b.unary(op, z) for op in ("sin", "cos")]
+    squares = b.concat([b.unary("pow", w, 2) if square == "pow" else b.binary("mul", w, w) for w in waves])
     y = b.affine(squares, Affine(np.ones((1, 6)), np.zeros(1)))  # 3 everywhere, which no box knows
     query = Query(b.build([y]), (F(-2),) * 3, (F(2),) * 3, And((at_least(0, F(4)), at_most(0, 9))))
     one, two = ALONE.decide(query, 120.0), Native(workers=2).decide(query, 120.0)
