@@ -145,7 +145,7 @@ def _descendants(leader: int, token: str) -> tuple[list[int], list[int]]:
     proc = Path("/proc")
     for entry in proc.iterdir() if proc.is_dir() else ():
         if entry.name.isdigit():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, IndexError):  # it may end while it is read
                 if _stat(int(entry.name))[3] == str(leader):
                     session.append(int(entry.name))
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
@@ -157,7 +157,7 @@ def alive(pid: int) -> bool:
     """Whether a process runs, as far as ``/proc`` tells (a zombie does not run)."""
     try:
         return _stat(pid)[0] not in ("Z", "X")
-    except OSError:
+    except (OSError, IndexError):
         return False
 
 

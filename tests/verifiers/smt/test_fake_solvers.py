@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.queries import ball
 from verifiers.smt import child
-from verifiers.smt.child import alive, run
+from verifiers.smt.child import run
 from verifiers.smt.cvc5 import Cvc5
 from verifiers.smt.decider import Sat, Unknown, Unsat
 from verifiers.smt.dreal import DReal
@@ -26,6 +26,20 @@ NOBODY = (1 << 22) + 1  # beyond the greatest number of a process
 
 def command(mode: str, *more: str) -> list[str]:
     return [sys.executable, str(FAKE), mode, *more]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not); apart from the code's own, which the tests would else believe."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found through /proc")
+def test_a_process_that_runs_is_alive_and_one_that_is_gone_is_not():
+    assert alive(os.getpid()) and child.alive(os.getpid())
+    assert not alive(NOBODY) and not child.alive(NOBODY)
 
 
 STRICT = [("hang", "timeout"), ("deaf", "timeout"), ("allocate", "memory"), ("abort", "crash"), ("segfault", "crash"), ("garbage", "garbage"),
